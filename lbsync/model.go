@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lbsync
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// WeightDefault is the weight of a target that nothing else decides, CLB's own default. WeightMax is the
+// largest that CLB takes; 0 is the smallest and means that no new connection goes there.
+const (
+	WeightDefault = 10
+	WeightMax     = 100
+)
+
+// Tags that say whose a CLB is, spelled as TKE spells them.
+const (
+	TagCreatedBy = "tke-createdBy-flag" // "yes": bought by a controller, and goes with its Service
+	TagCluster   = "tke-clusterId"      // the cluster that uses it
+	TagService   = "tke-lb-serviceuuid" // the UID of the Service that owns it
+	createdByYes = "yes"
+	listenerMark = "clbsync-" // followed by the Service's UID: the name of a listener that is ours
+)
+
+// Owner says whose a CLB is: the Service, by its UID, of a cluster. Names do not do: CLB renames a
+// newcomer silently when the name is taken.
+type Owner struct{ ClusterID, ServiceUID string }
+
+// Tags returns the tags of a CLB that was created for the owner.
+func (o Owner) Tags() map[string]string {
+	return map[string]string{TagCreatedBy: createdByYes, TagCluster: o.ClusterID, TagService: o.ServiceUID}
+}
+
+// Owns reports whether tags prove that the CLB was created for the owner. A CLB that lacks one of the three
+// is somebody else's: deleting it could delete what a person bought.
+func (o Owner) Owns(tags map[string]string) bool {
+	if o.ClusterID == "" || o.ServiceUID == "" {
+		return false
+	}
+	for k, v := range o.Tags() {
+		if tags[k] != v {
+			return false
+		}
+	}
+	return true
+}
+
+// Protocol is the protocol of a listener, in CLB's spelling.
+type Protocol string
+
+// The protocols of listeners that take targets directly.
+const (
+	TCP Protocol = "TCP"
+	UDP Protocol = "UDP"
+)
+
+// ListenerKey tells listeners of one CLB apart: TCP and UDP may share a port.
+type ListenerKey struct {
+	Protocol Protocol
+	Port     uint16
+}
+
+func (k ListenerKey) String() string { return fmt.Sprintf("%s:%d", k.Protocol, k.Port) }
+
+func (k ListenerKey) compare(o ListenerKey) int {
+	return cmp.Or(cmp.Compare(k.Port, o.Port), cmp.Compare(k.Protocol, o.Protocol))
+}
+
+// LoadBalancer is one CLB with all that hangs on it. The zero value is no CLB.
+//
+// As actual it says what CLB has; as desired, what it should have. Maps may be nil, which is empty.
+type LoadBalancer struct {
+	Present   bool // false: there is none (actual), or there should be none (desired)
+	Instance  Instance
+	Listeners map[ListenerKey]Listener
+	Targets   map[Binding]int // weights, 0 to 100; every binding's listener is in Listeners
+}
+
+// Clone returns a copy that shares nothing that can change.
+func (l LoadBalancer) Clone() LoadBalancer {
+	l.Instance.Tags = maps.Clone(l.Instance.Tags)
+	l.Instance.VIPs = append([]netip.Addr(nil), l.Instance.VIPs...)
+	l.Listeners = maps.Clone(l.Listeners)
+	l.Targets = maps.Clone(l.Targets)
+	return l
+}
+
+// Instance is the CLB itself.
+type Instance struct {
+	ID       string            // "lb-…"; empty in desired unless the manifest names one
+	Name     string            // what people see; never used to find a CLB
+	Internal bool              // reachable in the VPC only; cannot be changed later
+	VPCID    string            // "vpc-…"
+	SubnetID string            // "subnet-…" of an internal CLB; cannot be changed later
+	Owner    Owner             // desired: whose it will be. Not filled in actual: Tags say it there
+	Tags     map[string]string // actual only
+	VIPs     []netip.Addr      // actual only; empty for a CLB that has a domain
+	Domain   string            // actual only; empty for a CLB that has VIPs
+}
+
+// Listener is a protocol and port of a CLB with its settings, without its targets.
+type Listener struct {
+	ListenerKey
+	ID            string // "lbl-…"; actual only
+	Name          string // desired: ListenerName of its Service
+	Check         HealthCheck
+	SessionExpire time.Duration // stickiness by client address, 30 s to 3600 s; 0 is none
+}
+
+// ListenerName is the name of the listeners of a Service: it proves whose a listener is on a CLB that
+// several Services, or people, share.
+func ListenerName(serviceUID string) string { return listenerMark + serviceUID }
+
+// Ours reports whether the listener was made by this controller. Others are never touched.
+func (l Listener) Ours() bool { return strings.HasPrefix(l.Name, listenerMark) }
+
+// CheckType is how a target is probed.
+type CheckType string
+
+// The probes of TCP and UDP listeners.
+const (
+	CheckTCP  CheckType = "TCP"  // connect
+	CheckHTTP CheckType = "HTTP" // GET, on TCP listeners only
+	CheckPing CheckType = "PING" // on UDP listeners only
+)
+
+// HealthCheck is how the targets of a listener are probed. The zero value is no probing.
+type HealthCheck struct {
+	On        bool
+	Type      CheckType
+	Port      uint16        // 0: the target's own port
+	Path      string        // of CheckHTTP
+	Domain    string        // of CheckHTTP; CLB refuses an HTTP check without
+	Interval  time.Duration // 2 s to 300 s
+	Timeout   time.Duration // 2 s to 60 s, and less than Interval
+	Healthy   int           // successes in a row that make a target healthy, 2 to 10
+	Unhealthy int           // failures in a row that make it unhealthy, 2 to 10
+}
+
+func (h HealthCheck) String() string {
+	if !h.On {
+		return "none"
+	}
+	s := string(h.Type)
+	if h.Port != 0 {
+		s += fmt.Sprintf(":%d", h.Port)
+	}
+	return s + h.Path
+}
+
+// Settle is how long a target that is registered now stays without traffic, if all its probes succeed.
+func (h HealthCheck) Settle() time.Duration {
+	if !h.On {
+		return 0
+	}
+	return h.Interval * time.Duration(h.Healthy)
+}
+
+// Target is where a listener sends traffic: exactly one of Instance and IP, and a port.
+type Target struct {
+	Instance string     // "ins-…": the primary address of a CVM instance
+	IP       netip.Addr // an address in the VPC that is not an instance's primary one
+	Port     uint16
+}
+
+// Host is the target without its port: the instance ID or the address.
+func (t Target) Host() string {
+	if t.Instance != "" {
+		return t.Instance
+	}
+	return t.IP.String()
+}
+
+func (t Target) String() string { return fmt.Sprintf("%s:%d", t.Host(), t.Port) }
+
+// Binding is a target of a listener; it is what has a weight and a health.
+type Binding struct {
+	Listener ListenerKey
+	Target   Target
+}
+
+func (b Binding) String() string { return b.Listener.String() + " " + b.Target.String() }
+
+func (b Binding) compare(o Binding) int {
+	return cmp.Or(b.Listener.compare(o.Listener), cmp.Compare(b.Target.Host(), o.Target.Host()), cmp.Compare(b.Target.Port, o.Target.Port))
+}
+
+// Health is what CLB says of a target.
+type Health int
+
+// The states of a target. HealthUnknown is also the state of a new target until its first probes are done,
+// during which CLB sends it nothing.
+const (
+	HealthUnknown Health = iota
+	Healthy
+	Unhealthy
+	HealthOff // not probed: always gets traffic
+)
+
+func (h Health) String() string {
+	return [...]string{"unknown", "healthy", "unhealthy", "not probed"}[h]
+}

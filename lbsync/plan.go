@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lbsync
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Plan is a set of changes to one CLB. It is a value: it can be printed, compared and applied. Slices are
+// sorted and may be nil. The zero value changes nothing.
+type Plan struct {
+	Create          *Instance // nil: there is one already, or none is wanted
+	CreateListeners []Listener
+	ModifyListeners []ListenerChange
+	Register        []Change
+	Reweight        []Change
+	Deregister      []Change
+	DeleteListeners []Listener
+	Delete          *Instance // nil: the CLB stays
+}
+
+// Change is a change of one binding. ListenerID is empty if the listener is still to be created.
+type Change struct {
+	Binding
+	ListenerID string
+	Weight     int // after the change; 0 in Deregister
+	Was        int // before it; 0 in Register
+}
+
+// ListenerChange is a change of a listener's settings in place.
+type ListenerChange struct{ From, To Listener }
+
+// Empty reports whether the plan changes nothing.
+func (p Plan) Empty() bool {
+	return p.Create == nil && p.Delete == nil && len(p.CreateListeners)+len(p.ModifyListeners)+len(p.DeleteListeners)+
+		len(p.Register)+len(p.Reweight)+len(p.Deregister) == 0
+}
+
+// String is the plan for people, logs and golden files: a line per change in the order of Apply, each
+// ending in a newline; "" for an empty plan.
+func (p Plan) String() string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	if p.Create != nil {
+		line("+ clb %s", p.Create.describe())
+	}
+	for _, l := range p.CreateListeners {
+		line("+ listener %s %s", l.ListenerKey, l.describe())
+	}
+	for _, c := range p.ModifyListeners {
+		line("~ listener %s %s -> %s", c.To.ListenerKey, c.From.describe(), c.To.describe())
+	}
+	for _, c := range p.Register {
+		line("+ target %s weight %d", c.Binding, c.Weight)
+	}
+	for _, c := range p.Reweight {
+		line("~ target %s weight %d -> %d", c.Binding, c.Was, c.Weight)
+	}
+	for _, c := range p.Deregister {
+		line("- target %s weight %d", c.Binding, c.Was)
+	}
+	for _, l := range p.DeleteListeners {
+		line("- listener %s", l.ListenerKey)
+	}
+	if p.Delete != nil {
+		line("- clb %s", p.Delete.ID)
+	}
+	return b.String()
+}
+
+func (i Instance) describe() string {
+	if i.Internal {
+		return fmt.Sprintf("%q internal %s", i.Name, i.SubnetID)
+	}
+	return fmt.Sprintf("%q public", i.Name)
+}
+
+func (l Listener) describe() string {
+	s := "check " + l.Check.String()
+	if l.Check.On {
+		s += fmt.Sprintf(" %s×%d/%d", l.Check.Interval, l.Check.Healthy, l.Check.Unhealthy)
+	}
+	if l.SessionExpire > 0 {
+		s += fmt.Sprintf(" session %s", l.SessionExpire)
+	}
+	return s
+}
+
+// Diff returns every change that turns actual into desired, whether or not it is safe now: Next says that.
+// Listeners that are not ours are left out of it, and so are desired listeners whose place they take.
+func Diff(actual, desired LoadBalancer) Plan {
+	var p Plan
+	switch {
+	case !actual.Present && !desired.Present:
+		return p
+	case !actual.Present:
+		p.Create = &desired.Instance
+	case !desired.Present && desired.Instance.Owner.Owns(actual.Instance.Tags):
+		p.Delete = &actual.Instance
+		p.Delete.Owner = desired.Instance.Owner
+	}
+	foreign := func(k ListenerKey) bool { l, ok := actual.Listeners[k]; return ok && !l.Ours() }
+	for _, k := range sortedListeners(desired.Listeners) {
+		want := desired.Listeners[k]
+		have, ok := actual.Listeners[k]
+		switch {
+		case foreign(k):
+		case !ok:
+			p.CreateListeners = append(p.CreateListeners, want)
+		case !sameSettings(have, want):
+			want.ID = have.ID
+			p.ModifyListeners = append(p.ModifyListeners, ListenerChange{From: have, To: want})
+		}
+	}
+	for _, b := range sortedBindings(desired.Targets) {
+		if foreign(b.Listener) {
+			continue
+		}
+		c := Change{Binding: b, ListenerID: actual.Listeners[b.Listener].ID, Weight: desired.Targets[b]}
+		was, ok := actual.Targets[b]
+		switch c.Was = was; {
+		case !ok:
+			p.Register = append(p.Register, c)
+		case was != c.Weight:
+			p.Reweight = append(p.Reweight, c)
+		}
+	}
+	for _, b := range sortedBindings(actual.Targets) {
+		if _, ok := desired.Targets[b]; !ok && !foreign(b.Listener) {
+			p.Deregister = append(p.Deregister, Change{Binding: b, ListenerID: actual.Listeners[b.Listener].ID, Was: actual.Targets[b]})
+		}
+	}
+	for _, k := range sortedListeners(actual.Listeners) {
+		if _, ok := desired.Listeners[k]; !ok && !foreign(k) {
+			p.DeleteListeners = append(p.DeleteListeners, actual.Listeners[k])
+		}
+	}
+	return p
+}
+
+func sameSettings(a, b Listener) bool {
+	a.ID = b.ID
+	return a == b
+}
+
+func sortedListeners(m map[ListenerKey]Listener) []ListenerKey {
+	return slices.SortedFunc(maps.Keys(m), ListenerKey.compare)
+}
+
+func sortedBindings(m map[Binding]int) []Binding {
+	return slices.SortedFunc(maps.Keys(m), Binding.compare)
+}
+
+// API is what a Plan needs from the cloud. Each call returns when its effect is visible, or with an error;
+// after an error of a Kind other than Throttled and Busy the outcome is unknown. Calls for one CLB never
+// overlap. Implementations split what is too large for one request.
+type API interface {
+	// CreateLoadBalancer returns the new CLB, ready for listeners. Called twice for one owner, it returns
+	// the same CLB.
+	CreateLoadBalancer(ctx context.Context, want Instance) (Instance, error)
+	// CreateListeners returns their IDs, in the same order.
+	CreateListeners(ctx context.Context, lb string, listeners []Listener) (ids []string, err error)
+	ModifyListener(ctx context.Context, lb string, to Listener) error
+	Register(ctx context.Context, lb string, changes []Change) error
+	Reweight(ctx context.Context, lb string, changes []Change) error
+	Deregister(ctx context.Context, lb string, changes []Change) error
+	// DeleteListeners succeeds if they are gone already.
+	DeleteListeners(ctx context.Context, lb string, listeners []Listener) error
+	// DeleteLoadBalancer reads the tags again and refuses unless they prove lb.Owner's ownership. It
+	// succeeds if the CLB is gone already.
+	DeleteLoadBalancer(ctx context.Context, lb Instance) error
+}
+
+// Apply carries out the plan and stops at the first error. It returns the CLB as it is after what
+// succeeded; after an error the CLB has to be read again, since what failed may have happened all the same.
+func (p Plan) Apply(ctx context.Context, api API, actual LoadBalancer) (LoadBalancer, error) {
+	now := actual.Clone()
+	if p.Create != nil {
+		made, err := api.CreateLoadBalancer(ctx, *p.Create)
+		if err != nil {
+			return now, err
+		}
+		now.Present, now.Instance = true, made
+	}
+	lb := now.Instance.ID
+	if len(p.CreateListeners) > 0 {
+		ids, err := api.CreateListeners(ctx, lb, p.CreateListeners)
+		if err != nil {
+			return now, err
+		}
+		if now.Listeners == nil {
+			now.Listeners = map[ListenerKey]Listener{}
+		}
+		for i, l := range p.CreateListeners {
+			l.ID = ids[i]
+			now.Listeners[l.ListenerKey] = l
+		}
+	}
+	for _, c := range p.ModifyListeners {
+		if err := api.ModifyListener(ctx, lb, c.To); err != nil {
+			return now, err
+		}
+		now.Listeners[c.To.ListenerKey] = c.To
+	}
+	if err := p.applyTargets(ctx, api, &now); err != nil {
+		return now, err
+	}
+	if len(p.DeleteListeners) > 0 {
+		if err := api.DeleteListeners(ctx, lb, p.DeleteListeners); err != nil {
+			return now, err
+		}
+		for _, l := range p.DeleteListeners {
+			delete(now.Listeners, l.ListenerKey)
+			maps.DeleteFunc(now.Targets, func(b Binding, _ int) bool { return b.Listener == l.ListenerKey })
+		}
+	}
+	if p.Delete != nil {
+		if err := api.DeleteLoadBalancer(ctx, *p.Delete); err != nil {
+			return now, err
+		}
+		now = LoadBalancer{}
+	}
+	return now, nil
+}
+
+func (p Plan) applyTargets(ctx context.Context, api API, now *LoadBalancer) error {
+	if now.Targets == nil {
+		now.Targets = map[Binding]int{}
+	}
+	for _, part := range []struct {
+		changes []Change
+		call    func(context.Context, string, []Change) error
+		gone    bool
+	}{{p.Register, api.Register, false}, {p.Reweight, api.Reweight, false}, {p.Deregister, api.Deregister, true}} {
+		if len(part.changes) == 0 {
+			continue
+		}
+		changes := slices.Clone(part.changes)
+		for i := range changes {
+			changes[i].ListenerID = now.Listeners[changes[i].Listener].ID
+		}
+		if err := part.call(ctx, now.Instance.ID, changes); err != nil {
+			return err
+		}
+		for _, c := range part.changes {
+			if part.gone {
+				delete(now.Targets, c.Binding)
+			} else {
+				now.Targets[c.Binding] = c.Weight
+			}
+		}
+	}
+	return nil
+}
