@@ -79,6 +79,10 @@ type LoadBalancer struct {
 	Instance  Instance
 	Listeners map[ListenerKey]Listener
 	Targets   map[Binding]int // weights, 0 to 100; every binding's listener is in Listeners
+
+	// Idle (desired only) holds the listeners whose Service has no endpoint at all. Only such a listener may
+	// lose its last target; where targets are missing for another reason, the old ones are kept.
+	Idle map[ListenerKey]bool
 }
 
 // Clone returns a copy that shares nothing that can change.
@@ -87,6 +91,7 @@ func (l LoadBalancer) Clone() LoadBalancer {
 	l.Instance.VIPs = append([]netip.Addr(nil), l.Instance.VIPs...)
 	l.Listeners = maps.Clone(l.Listeners)
 	l.Targets = maps.Clone(l.Targets)
+	l.Idle = maps.Clone(l.Idle)
 	return l
 }
 

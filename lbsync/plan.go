@@ -123,6 +123,7 @@ func Diff(actual, desired LoadBalancer) Plan {
 		c := Change{Binding: b, ListenerID: actual.Listeners[b.Listener].ID, Weight: desired.Targets[b]}
 		was, ok := actual.Targets[b]
 		switch c.Was = was; {
+		case !ok && c.Weight == 0: // A target that is to get nothing has no reason to come.
 		case !ok:
 			p.Register = append(p.Register, c)
 		case was != c.Weight:

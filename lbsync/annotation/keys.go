@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package annotation
+
+// The prefixes of the annotations that a Service may carry: ours, and the two that TKE uses.
+const (
+	Prefix    = "clbsync.io/"
+	tkePrefix = "service.cloud.tencent.com/"
+	k8sPrefix = "service.kubernetes.io/"
+)
+
+// Names that the controller writes, or that other packages have to name to a user.
+const (
+	LoadBalancerID  = k8sPrefix + "loadbalance-id"
+	ClientToken     = tkePrefix + "client-token"
+	InternalSubnet  = k8sPrefix + "qcloud-loadbalancer-internal-subnetid"
+	BindNodesOfPods = k8sPrefix + "local-svc-only-bind-node-with-pod"
+	WeightByPods    = tkePrefix + "local-svc-weighted-balance"
+)
+
+// Key is a row of the table.
+type Key struct {
+	Name     string
+	Value    Value
+	Default  string
+	ReadOnly bool   // written by the controller; what a user writes there is overwritten
+	Fixed    bool   // read when the CLB is created and not changed afterwards
+	Blocking bool   // a value that cannot be followed stops the Service, since a guess could do harm
+	NotYet   string // not "": known from TKE, not followed; the phrase says what happens instead
+	Doc      string
+	DocZH    string
+}
+
+// Keys is the table, in the order of the documentation.
+var Keys = []Key{
+	{Name: InternalSubnet, Value: pattern(`subnet-[0-9a-z]{8,}`, "a subnet ID like subnet-2ab3c4d5", func(o *Options) *string { return &o.SubnetID }), Fixed: true, Blocking: true,
+		Doc:   "Makes the CLB internal, with its address in this subnet. Without it the CLB is public.",
+		DocZH: "创建内网 CLB，地址取自该子网。不写则创建公网 CLB。"},
+	{Name: BindNodesOfPods, Value: boolean(func(o *Options) *bool { return &o.BindNodesOfPods }), Default: "false",
+		Doc:   "With externalTrafficPolicy: Local, binds only the nodes that run a ready pod of the Service, and follows the pods as they move. Without it all nodes are bound and the health check keeps traffic off the empty ones.",
+		DocZH: "externalTrafficPolicy 为 Local 时，只绑定运行了就绪 Pod 的节点，并随 Pod 的迁移而更新。不写则绑定全部节点，由健康检查避开没有 Pod 的节点。"},
+	{Name: WeightByPods, Value: boolean(func(o *Options) *bool { return &o.WeightByPods }), Default: "false",
+		Doc:   "With externalTrafficPolicy: Local and " + BindNodesOfPods + ", gives each node a weight in proportion to its ready pods, 1 to 100: their number, while no node runs more than 100.",
+		DocZH: "externalTrafficPolicy 为 Local 且开启 " + BindNodesOfPods + " 时，节点权重与其就绪 Pod 数成正比，取值 1 到 100：只要没有节点超过 100 个 Pod，权重就等于 Pod 数。"},
+	{Name: LoadBalancerID, Value: anything(func(o *Options) *string { return &o.LoadBalancerID }), ReadOnly: true,
+		Doc:   "The ID of the CLB that serves the Service.",
+		DocZH: "该 Service 正在使用的 CLB 的 ID。"},
+	{Name: ClientToken, Value: anything(func(o *Options) *string { return &o.ClientToken }), ReadOnly: true,
+		Doc:   "What TKE's controller writes to make the creation of a CLB repeatable. Not read: here the Service's UID does it, so a copied manifest does no harm.",
+		DocZH: "TKE 控制器用于保证创建 CLB 幂等的标记。此处不读取：改用 Service 的 UID，因此复制清单不会引起冲突。"},
+	{Name: k8sPrefix + "tke-existed-lbid", NotYet: "the Service gets no CLB, since creating one beside the one that it names is not what it asks for", Blocking: true,
+		Doc: "Uses a CLB that exists.", DocZH: "使用已有 CLB。"},
+	{Name: tkePrefix + "mode", NotYet: "the Service is left alone, which is what its only value, skip, asks for", Blocking: true,
+		Doc: "skip: changes nothing in the cloud.", DocZH: "skip：不修改任何云上资源。"},
+	{Name: tkePrefix + "direct-access", NotYet: "nodes are bound, not pods",
+		Doc: "CLB sends to pods directly.", DocZH: "CLB 直连 Pod。"},
+	{Name: tkePrefix + "specify-protocol", NotYet: "the listeners have the protocol of the Service's ports",
+		Doc: "Other protocols than the port's own.", DocZH: "为端口指定其他监听协议。"},
+	{Name: tkePrefix + "tke-service-config", NotYet: "listeners have their default settings",
+		Doc: "Settings of listeners from a TkeServiceConfig.", DocZH: "使用 TkeServiceConfig 中的监听器配置。"},
+	{Name: tkePrefix + "tke-service-config-auto", NotYet: "no TkeServiceConfig is made",
+		Doc: "Creates a TkeServiceConfig.", DocZH: "自动创建 TkeServiceConfig。"},
+	{Name: tkePrefix + "security-groups", NotYet: "the Service gets no CLB, since it would be open to addresses that the groups keep out", Blocking: true,
+		Doc: "Security groups of the CLB.", DocZH: "CLB 绑定的安全组。"},
+	{Name: tkePrefix + "pass-to-target", NotYet: "the nodes' security groups are checked as well",
+		Doc: "The CLB's security group decides alone.", DocZH: "仅由 CLB 的安全组决定放通。"},
+	{Name: tkePrefix + "cross-region-id", NotYet: "the Service gets no CLB, since one in this region is not what it asks for", Blocking: true,
+		Doc: "A CLB in another region.", DocZH: "使用其他地域的 CLB。"},
+	{Name: tkePrefix + "cross-vpc-id", NotYet: "the Service gets no CLB, since one in this VPC is not what it asks for", Blocking: true,
+		Doc: "A CLB in another VPC.", DocZH: "使用其他 VPC 的 CLB。"},
+	{Name: tkePrefix + "target-groups", NotYet: "nodes are bound as targets of the listener",
+		Doc: "Target groups in place of targets.", DocZH: "绑定目标组。"},
+	{Name: tkePrefix + "lb-rs-weight", NotYet: "it acts on pods, and nodes are bound",
+		Doc: "Weights of pods in direct access.", DocZH: "直连模式下 Pod 的权重。"},
+	{Name: tkePrefix + "prevent-loopback", NotYet: "probes come from 100.64.0.0/10 in any case",
+		Doc: "Avoids that a node answers its own connection.", DocZH: "避免回环访问。"},
+	{Name: tkePrefix + "modification-protection", NotYet: "no public API sets this lock",
+		Doc: "Locks the CLB against changes by people.", DocZH: "锁定 CLB，防止人为修改。"},
+	{Name: k8sPrefix + "qcloud-loadbalancer-backends-label", NotYet: "all eligible nodes are bound",
+		Doc: "Restricts the nodes by labels.", DocZH: "按标签限定后端节点。"},
+	{Name: k8sPrefix + "qcloud-loadbalancer-internet-charge-type", NotYet: "the CLB is billed as the account's default says",
+		Doc: "How the CLB's traffic is billed.", DocZH: "公网 CLB 的计费方式。"},
+	{Name: k8sPrefix + "qcloud-loadbalancer-internet-max-bandwidth-out", NotYet: "the CLB has the account's default bandwidth",
+		Doc: "Bandwidth of a public CLB.", DocZH: "公网 CLB 的带宽上限。"},
+	{Name: k8sPrefix + "service.extensiveParameters", NotYet: "the Service gets no CLB, since one without these parameters cannot be changed to have them", Blocking: true,
+		Doc: "Further parameters of CreateLoadBalancer.", DocZH: "CreateLoadBalancer 的其他参数。"},
+}
+
+var byName = func() map[string]*Key {
+	m := make(map[string]*Key, len(Keys))
+	for i := range Keys {
+		m[Keys[i].Name] = &Keys[i]
+	}
+	return m
+}()

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lbsync
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/clbsync/clbsync/lbsync/annotation"
+)
+
+const (
+	healthPath = "/healthz"
+	// healthDomain is the Host header of probes. CLB insists on one; nobody reads it.
+	healthDomain = "healthz.clbsync.io"
+	nameMax      = 80
+	// CLB keeps a client at its target for 30 s to 3600 s; Kubernetes allows a day, and its default is 3 h.
+	sessionMin = 30 * time.Second
+	sessionMax = 3600 * time.Second
+)
+
+// Desired returns the CLB that the snapshot's Services should have, and what was left out or changed, and
+// why. It is total: whatever is wrong with a manifest becomes a Skip and costs only what it touches. If
+// Blocked(skips), the CLB is not to be changed at all.
+func Desired(s Snapshot) (LoadBalancer, []Skip) {
+	first := s.Services[0]
+	lb := LoadBalancer{
+		Instance: Instance{
+			Name:     instanceName(s.Settings.ClusterID, first.Service),
+			Internal: first.Options.SubnetID != "",
+			VPCID:    s.Settings.VPCID,
+			SubnetID: first.Options.SubnetID,
+			Owner:    Owner{ClusterID: s.Settings.ClusterID, ServiceUID: string(first.UID)},
+		},
+		Listeners: map[ListenerKey]Listener{},
+		Targets:   map[Binding]int{},
+		Idle:      map[ListenerKey]bool{},
+	}
+	var skips []Skip
+	var hosts []host
+	for _, svc := range s.Services {
+		if !s.Settings.Wants(svc.Service) {
+			continue
+		}
+		if !lb.Present {
+			lb.Present = true
+			hosts, skips = s.hosts()
+		}
+		skips = append(skips, s.service(&lb, svc, hosts)...)
+	}
+	return lb, skips
+}
+
+// service adds what one Service asks for to lb.
+func (s Snapshot) service(lb *LoadBalancer, svc Service, hosts []host) []Skip {
+	skips := manifestSkips(svc)
+	for _, port := range svc.Spec.Ports {
+		listener, portSkips := s.listener(svc, port)
+		skips = append(skips, portSkips...)
+		if listener.Protocol == "" {
+			continue
+		}
+		if other, taken := lb.Listeners[listener.ListenerKey]; taken {
+			skips = append(skips, Skip{Object: portName(port), Reason: PortTaken, Warning: true,
+				Message: fmt.Sprintf("Port %s of %s/%s is left out: the CLB's listener %s belongs to %s", portName(port), svc.Namespace, svc.Name, listener.ListenerKey, other.Name)})
+			continue
+		}
+		lb.Listeners[listener.ListenerKey] = listener
+		nodes := endpointsOf(svc, port)
+		if nodes.none() {
+			lb.Idle[listener.ListenerKey] = true
+		}
+		for h, weight := range weights(svc, listener.Protocol, nodes, hosts) {
+			lb.Targets[Binding{Listener: listener.ListenerKey, Target: h.target(uint16(port.NodePort))}] = weight
+		}
+	}
+	return skips
+}
+
+// manifestSkips returns what is wrong with the Service as a whole.
+func manifestSkips(svc Service) []Skip {
+	var skips []Skip
+	warn := func(object string, reason Reason, blocking bool, format string, args ...any) {
+		skips = append(skips, Skip{Object: object, Reason: reason, Warning: true, Blocking: blocking, Message: fmt.Sprintf(format, args...)})
+	}
+	for _, p := range svc.Problems {
+		effect := "it has no effect"
+		if p.Blocking {
+			effect = "nothing is created or changed for the Service until it is mended"
+		}
+		warn("annotation "+p.Name, BadAnnotation, p.Blocking, "Annotation %s has the value %q: %s; %s", p.Name, p.Value, p.Reason, effect)
+	}
+	if families := svc.Spec.IPFamilies; len(families) == 1 && families[0] == corev1.IPv6Protocol {
+		warn("spec.ipFamilies", UnsupportedFamily, true, "spec.ipFamilies is [IPv6]: only IPv4 CLBs are supported, so the Service gets none; add IPv4")
+	}
+	for _, r := range svc.Spec.LoadBalancerSourceRanges {
+		// A CLB that lets everybody in is not what a list of ranges asks for, so there is none at all.
+		if p, err := netip.ParsePrefix(r); err != nil || p.Bits() != 0 {
+			warn("spec.loadBalancerSourceRanges", SourceRanges, true, "spec.loadBalancerSourceRanges has %q: ranges other than 0.0.0.0/0 are not supported yet, and the Service would be open to everybody; "+
+				"remove spec.loadBalancerSourceRanges, or restrict the addresses in a NetworkPolicy or the nodes' security group", r)
+			break
+		}
+	}
+	if svc.Options.WeightByPods && !(local(svc) && svc.Options.BindNodesOfPods) {
+		warn("annotation "+annotation.WeightByPods, WeightsIgnored, false, "Annotation %s has no effect: it needs externalTrafficPolicy: Local and %s: \"true\"", annotation.WeightByPods, annotation.BindNodesOfPods)
+	}
+	return skips
+}
+
+// listener returns the listener of a Service port; its Protocol is "" if there can be none.
+func (s Snapshot) listener(svc Service, port corev1.ServicePort) (Listener, []Skip) {
+	var skips []Skip
+	warn := func(reason Reason, format string, args ...any) {
+		skips = append(skips, Skip{Object: portName(port), Reason: reason, Message: fmt.Sprintf(format, args...), Warning: true})
+	}
+	var protocol Protocol
+	switch port.Protocol {
+	case corev1.ProtocolTCP, "":
+		protocol = TCP
+	case corev1.ProtocolUDP:
+		protocol = UDP
+	default:
+		warn(UnsupportedProtocol, "Port %s has the protocol %s, which CLB does not have; it has TCP and UDP", portName(port), port.Protocol)
+		return Listener{}, skips
+	}
+	if port.NodePort == 0 {
+		warn(NoNodePort, "Port %s has no nodePort, so nodes cannot be bound; set spec.allocateLoadBalancerNodePorts to true", portName(port))
+		return Listener{}, skips
+	}
+	l := Listener{
+		ListenerKey: ListenerKey{Protocol: protocol, Port: uint16(port.Port)},
+		Name:        ListenerName(string(svc.UID)),
+		Check:       s.check(svc, protocol),
+	}
+	if svc.Spec.SessionAffinity == corev1.ServiceAffinityClientIP {
+		asked := time.Duration(corev1.DefaultClientIPServiceAffinitySeconds) * time.Second
+		if c := svc.Spec.SessionAffinityConfig; c != nil && c.ClientIP != nil && c.ClientIP.TimeoutSeconds != nil {
+			asked = time.Duration(*c.ClientIP.TimeoutSeconds) * time.Second
+		}
+		if l.SessionExpire = min(max(asked, sessionMin), sessionMax); l.SessionExpire != asked {
+			skips = append(skips, Skip{Object: portName(port), Reason: SessionClamped,
+				Message: fmt.Sprintf("Port %s keeps a client at its target for %s, not %s: CLB takes %s to %s", portName(port), l.SessionExpire, asked, sessionMin, sessionMax)})
+		}
+	}
+	return l, skips
+}
+
+// check returns how the targets of a Service's listener are probed. Under Local the node is asked whether
+// it has pods; CLB can ask that for TCP only.
+func (s Snapshot) check(svc Service, protocol Protocol) HealthCheck {
+	check := s.Settings.Check
+	switch {
+	case protocol == UDP && !s.Settings.UDPCheck:
+		return HealthCheck{}
+	case protocol == UDP:
+		check.Type = CheckPing
+	case local(svc) && svc.Spec.HealthCheckNodePort != 0:
+		check.Type, check.Port, check.Path, check.Domain = CheckHTTP, uint16(svc.Spec.HealthCheckNodePort), healthPath, healthDomain
+	default:
+		check.Type = CheckTCP
+	}
+	return check
+}
+
+// weights returns the hosts that a Service port is bound to, with their weights.
+//
+// Under Cluster every host serves. Under Local every host is bound too, and the health check keeps traffic
+// off those without pods, unless the Service asks for the hosts of its pods only, or the listener cannot
+// ask (UDP): then traffic to a host without a pod would be lost in silence.
+//
+// A host that drains, or whose pods are all terminating but still serve, has weight 0: it keeps its
+// connections and gets no new ones. If that leaves nobody, it keeps its weight: a pod that is going is
+// better than none.
+func weights(svc Service, protocol Protocol, nodes endpoints, hosts []host) map[host]int {
+	byPods := local(svc) && (svc.Options.BindNodesOfPods || protocol == UDP)
+	full, drained := map[host]int{}, map[host]int{}
+	for _, h := range hosts {
+		switch {
+		case byPods && nodes.ready[h.node] == 0 && nodes.serving[h.node] == 0:
+		case h.draining != "", byPods && nodes.ready[h.node] == 0:
+			drained[h] = max(nodes.ready[h.node], nodes.serving[h.node])
+		default:
+			full[h] = nodes.ready[h.node]
+		}
+	}
+	if len(full) == 0 {
+		full, drained = drained, nil
+	}
+	weighted := local(svc) && svc.Options.WeightByPods && svc.Options.BindNodesOfPods
+	out := scale(full, weighted)
+	for h := range drained {
+		out[h] = 0
+	}
+	return out
+}
+
+// scale turns pods into weights. Only ratios matter to CLB, so the numbers themselves are exact while they
+// fit; above 100 the largest becomes 100 and the others keep their share, but never less than 1, since 0
+// would cut a node off.
+func scale(pods map[host]int, weighted bool) map[host]int {
+	most := 0
+	for _, n := range pods {
+		most = max(most, n)
+	}
+	out := make(map[host]int, len(pods))
+	for h, n := range pods {
+		switch {
+		case !weighted:
+			out[h] = WeightDefault
+		case most <= WeightMax:
+			out[h] = max(n, 1)
+		default:
+			out[h] = max((n*WeightMax+most/2)/most, 1)
+		}
+	}
+	return out
+}
+
+func local(svc Service) bool {
+	return svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
+}
+
+func portName(port corev1.ServicePort) string {
+	if port.Name != "" {
+		return port.Name
+	}
+	return fmt.Sprintf("%d/%s", port.Port, port.Protocol)
+}
+
+// instanceName is what people see in the console. CLB takes 80 characters.
+func instanceName(cluster string, svc *corev1.Service) string {
+	name := fmt.Sprintf("%s_%s_%s", cluster, svc.Namespace, svc.Name)
+	return name[:min(len(name), nameMax)]
+}

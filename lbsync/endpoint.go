@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lbsync
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+)
+
+// endpoints counts, by node, the endpoints of one Service port as kube-proxy sees them.
+type endpoints struct {
+	ready   map[string]int // take new connections
+	serving map[string]int // terminating and still serving
+}
+
+// endpointsOf reads the IPv4 slices of a Service for one of its ports. An endpoint whose address stands in
+// two slices counts once, and a terminating twin gives way: while a pod moves from slice to slice, both are
+// there for a moment.
+func endpointsOf(svc Service, port corev1.ServicePort) endpoints {
+	ready, serving := map[string]string{}, map[string]string{} // address → node
+	for _, slice := range svc.Slices {
+		if slice.AddressType != discoveryv1.AddressTypeIPv4 || !hasPort(slice, port) {
+			continue
+		}
+		for _, e := range slice.Endpoints {
+			if e.NodeName == nil || len(e.Addresses) == 0 {
+				continue
+			}
+			switch {
+			case isTrue(e.Conditions.Ready, true):
+				ready[e.Addresses[0]] = *e.NodeName
+			case isTrue(e.Conditions.Serving, true) && isTrue(e.Conditions.Terminating, false):
+				serving[e.Addresses[0]] = *e.NodeName
+			}
+		}
+	}
+	out := endpoints{ready: map[string]int{}, serving: map[string]int{}}
+	for _, node := range ready {
+		out.ready[node]++
+	}
+	for address, node := range serving {
+		if _, twin := ready[address]; !twin {
+			out.serving[node]++
+		}
+	}
+	return out
+}
+
+// none reports whether nobody, anywhere, serves.
+func (e endpoints) none() bool { return len(e.ready) == 0 && len(e.serving) == 0 }
+
+// hasPort reports whether the slice's endpoints have the Service port: the same name and protocol, which is
+// how the numbered or named target port of the Service got there.
+func hasPort(slice *discoveryv1.EndpointSlice, port corev1.ServicePort) bool {
+	for _, p := range slice.Ports {
+		name, protocol := "", corev1.ProtocolTCP
+		if p.Name != nil {
+			name = *p.Name
+		}
+		if p.Protocol != nil {
+			protocol = *p.Protocol
+		}
+		if p.Port != nil && *p.Port != 0 && name == port.Name && protocol == port.Protocol {
+			return true
+		}
+	}
+	return false
+}
+
+func isTrue(b *bool, unset bool) bool {
+	if b == nil {
+		return unset
+	}
+	return *b
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lbsync
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Labels and taints of nodes that decide whether, and how, they are targets.
+const (
+	labelInstanceID      = "cloud.tencent.com/node-instance-id" // set by TKE
+	labelControlPlane    = "node-role.kubernetes.io/control-plane"
+	labelMaster          = "node-role.kubernetes.io/master"
+	taintAutoscaler      = "ToBeDeletedByClusterAutoscaler"
+	taintKarpenter       = "karpenter.sh/disrupted"
+	virtualInstanceType  = "eklet"           // a TKE super node: a pod host without a CVM
+	labelVirtualKubelet  = "type"            // of a virtual kubelet
+	valueVirtualKubelet  = "virtual-kubelet" //
+	nativeInstancePrefix = "kn-"             // a TKE native node: known by its address only
+	instancePrefix       = "ins-"
+)
+
+// host is a node that is, or could be, a target.
+type host struct {
+	node     string
+	instance string     // exactly one of instance and ip
+	ip       netip.Addr //
+	draining Reason     // "": takes new connections
+}
+
+func (h host) target(port uint16) Target { return Target{Instance: h.instance, IP: h.ip, Port: port} }
+
+// hosts returns the nodes that may be targets, in the order given, and a Skip for each that may not, or
+// that is to get no new connections.
+func (s Snapshot) hosts() ([]host, []Skip) {
+	var hosts []host
+	var skips []Skip
+	for _, node := range s.Nodes {
+		skip := func(reason Reason, format string, args ...any) {
+			skips = append(skips, Skip{Object: "node " + node.Name, Reason: reason, Message: fmt.Sprintf("Node %s ", node.Name) + fmt.Sprintf(format, args...)})
+		}
+		if reason, why := s.ineligible(node); reason != "" {
+			skip(reason, "%s", why)
+			continue
+		}
+		h := host{node: node.Name}
+		var native bool
+		if h.instance, native = InstanceID(node); h.instance == "" && native {
+			h.ip, _ = internalIP(node)
+		} else if h.instance == "" {
+			h.instance = s.Instances[node.Name]
+		}
+		if h.instance == "" && !h.ip.IsValid() {
+			skip(NodeUnresolved, "has no known CVM instance: neither its providerID %q nor its label %s names one, and none in %s has its InternalIP",
+				node.Spec.ProviderID, labelInstanceID, s.Settings.VPCID)
+			continue
+		}
+		var why string
+		if h.draining, why = draining(node); h.draining != "" {
+			skip(h.draining, "%s: it gets no new connections while other nodes can take them", why)
+		}
+		hosts = append(hosts, h)
+	}
+	return hosts, skips
+}
+
+// ineligible returns why a node can be no target at all, or "".
+func (s Snapshot) ineligible(node *corev1.Node) (Reason, string) {
+	if node.DeletionTimestamp != nil {
+		return NodeDeleted, "is being deleted"
+	}
+	// cloud-provider v0.34 and later read the value: "false" keeps the node, anything else excludes it.
+	if v, ok := node.Labels[corev1.LabelNodeExcludeBalancers]; ok {
+		if exclude, err := strconv.ParseBool(v); err != nil || exclude {
+			return NodeExcluded, "carries the label " + corev1.LabelNodeExcludeBalancers
+		}
+	}
+	if node.Labels[corev1.LabelInstanceTypeStable] == virtualInstanceType || node.Labels[labelVirtualKubelet] == valueVirtualKubelet {
+		return NodeVirtual, "is virtual: it has no CVM instance that could be bound"
+	}
+	if !s.Settings.ControlPlaneNodes {
+		for _, label := range []string{labelControlPlane, labelMaster} {
+			if _, ok := node.Labels[label]; ok {
+				return NodeControlPlane, "carries the label " + label
+			}
+		}
+	}
+	return "", ""
+}
+
+// draining returns why a node should get no new connections, or "". A cordoned node is not drained: cordon
+// says nothing about the pods that run there.
+func draining(node *corev1.Node) (Reason, string) {
+	for _, taint := range node.Spec.Taints {
+		if taint.Key == taintAutoscaler || taint.Key == taintKarpenter {
+			return NodeDraining, "is about to be deleted (taint " + taint.Key + ")"
+		}
+	}
+	for _, c := range node.Status.Conditions {
+		if c.Type == corev1.NodeReady && c.Status != corev1.ConditionTrue {
+			return NodeNotReady, fmt.Sprintf("is not ready (%s)", c.Reason)
+		}
+	}
+	return "", ""
+}
+
+// InstanceID returns the CVM instance that the node's own object names, or "" if it names none; native is
+// true for a TKE native node, which has no CVM instance and is bound by its address.
+func InstanceID(node *corev1.Node) (id string, native bool) {
+	if scheme, rest, ok := strings.Cut(node.Spec.ProviderID, "://"); ok && (scheme == "qcloud" || scheme == "tencentcloud") {
+		last := rest[strings.LastIndexByte(rest, '/')+1:]
+		switch {
+		case strings.HasPrefix(last, instancePrefix):
+			return last, false
+		case strings.HasPrefix(last, nativeInstancePrefix):
+			return "", true
+		}
+	}
+	if id := node.Labels[labelInstanceID]; strings.HasPrefix(id, instancePrefix) {
+		return id, false
+	}
+	return "", false
+}
+
+// InternalIPs are what a node whose object names no instance is looked up by.
+func internalIP(node *corev1.Node) (netip.Addr, bool) {
+	for _, a := range node.Status.Addresses {
+		if a.Type != corev1.NodeInternalIP {
+			continue
+		}
+		if ip, err := netip.ParseAddr(a.Address); err == nil && ip.Is4() {
+			return ip, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// LookupAddress returns the address to look the node's instance up by: its IPv4 InternalIP, if its object
+// names no instance and it can have one.
+func LookupAddress(node *corev1.Node) (netip.Addr, bool) {
+	if id, native := InstanceID(node); id != "" || native {
+		return netip.Addr{}, false
+	}
+	return internalIP(node)
+}

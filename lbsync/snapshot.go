@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lbsync
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"github.com/clbsync/clbsync/lbsync/annotation"
+)
+
+// LoadBalancerClass is the class of Services that are ours whatever else runs in the cluster.
+const LoadBalancerClass = "clbsync.io/clb"
+
+// Snapshot is all that Desired looks at, for one CLB.
+type Snapshot struct {
+	Settings  Settings
+	Services  []Service         // those that the CLB serves, the one with the first claim on a port first; at least one
+	Nodes     []*corev1.Node    // all of the cluster
+	Instances map[string]string // node name → instance ID, for nodes whose object does not say it; a node that is absent is not known (yet)
+}
+
+// Service is a Service with what belongs to it.
+type Service struct {
+	*corev1.Service
+	Slices   []*discoveryv1.EndpointSlice // those labelled with its name
+	Options  annotation.Options           // from its annotations
+	Problems []annotation.Problem         // with its annotations
+}
+
+// Settings is what the cloud config says about every CLB of the cluster.
+type Settings struct {
+	ClusterID         string // "cls-…", the tag of everything that is ours
+	VPCID             string // "vpc-…"
+	ClassOnly         bool   // only Services of LoadBalancerClass are ours, not those without a class
+	ControlPlaneNodes bool   // control plane nodes are targets too
+	UDPCheck          bool   // UDP listeners ping their targets; some accounts refuse it
+	Check             HealthCheck
+	Timing            Timing
+}
+
+// Timing bounds the waits of a handover between targets.
+type Timing struct {
+	HealthDeadline time.Duration // how long old targets wait for new ones to become healthy
+	Drain          time.Duration // how long a target stays at weight 0 before it goes, for the sake of its connections
+	Poll           time.Duration // how often the health of new targets is read while old ones wait
+}
+
+// DefaultSettings returns the settings of a cloud config that names none, without the cluster's own names.
+func DefaultSettings() Settings {
+	return Settings{
+		UDPCheck: true,
+		Check:    HealthCheck{On: true, Interval: 5 * time.Second, Timeout: 2 * time.Second, Healthy: 3, Unhealthy: 3},
+		Timing:   Timing{HealthDeadline: 2 * time.Minute, Drain: 30 * time.Second, Poll: 2 * time.Second},
+	}
+}
+
+// Validate returns what CLB would refuse, with the name of the field, or nil.
+func (s Settings) Validate() error {
+	var wrong []string
+	between := func(field string, v, low, high time.Duration) {
+		if v < low || v > high {
+			wrong = append(wrong, fmt.Sprintf("%s is %s, want %s to %s", field, v, low, high))
+		}
+	}
+	between("healthCheck.interval", s.Check.Interval, 2*time.Second, 300*time.Second)
+	between("healthCheck.timeout", s.Check.Timeout, 2*time.Second, 60*time.Second)
+	between("handover.healthDeadline", s.Timing.HealthDeadline, time.Second, time.Hour)
+	between("handover.drain", s.Timing.Drain, 0, time.Hour)
+	between("handover.poll", s.Timing.Poll, 100*time.Millisecond, time.Minute)
+	for _, n := range []struct {
+		field string
+		v     int
+	}{{"healthCheck.healthy", s.Check.Healthy}, {"healthCheck.unhealthy", s.Check.Unhealthy}} {
+		if n.v < 2 || n.v > 10 {
+			wrong = append(wrong, fmt.Sprintf("%s is %d, want 2 to 10", n.field, n.v))
+		}
+	}
+	if s.Check.Timeout >= s.Check.Interval && s.Check.Interval > 2*time.Second {
+		wrong = append(wrong, fmt.Sprintf("healthCheck.timeout is %s, want less than the interval, %s", s.Check.Timeout, s.Check.Interval))
+	}
+	for _, d := range []struct {
+		field string
+		v     time.Duration
+	}{{"healthCheck.interval", s.Check.Interval}, {"healthCheck.timeout", s.Check.Timeout}} {
+		if d.v%time.Second != 0 {
+			wrong = append(wrong, fmt.Sprintf("%s is %s, want whole seconds", d.field, d.v))
+		}
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s", strings.Join(wrong, "; "))
+}
+
+// Reason says in one word why something was left out or changed on the way to the desired state. It is an
+// Event's reason and a metric's label.
+type Reason string
+
+// The reasons.
+const (
+	BadAnnotation       Reason = "BadAnnotation"
+	UnsupportedProtocol Reason = "UnsupportedProtocol"
+	UnsupportedFamily   Reason = "UnsupportedIPFamily"
+	SourceRanges        Reason = "UnsupportedSourceRanges"
+	NoNodePort          Reason = "NoNodePort"
+	PortTaken           Reason = "PortTaken"
+	SessionClamped      Reason = "SessionTimeoutClamped"
+	CreateTimeOnly      Reason = "CreateTimeOnly"
+	WeightsIgnored      Reason = "WeightedBalanceIgnored"
+	NodeDeleted         Reason = "NodeDeleted"
+	NodeExcluded        Reason = "NodeExcluded"
+	NodeControlPlane    Reason = "NodeControlPlane"
+	NodeVirtual         Reason = "NodeVirtual"
+	NodeUnresolved      Reason = "NodeInstanceUnknown"
+	NodeDraining        Reason = "NodeDraining"
+	NodeNotReady        Reason = "NodeNotReady"
+)
+
+// Skip is something that the manifests ask for and that the desired state lacks, or has otherwise.
+type Skip struct {
+	Object   string // "node n1", "port web", "annotation service.…"
+	Reason   Reason
+	Message  string // for people: what, why, and what would be right
+	Warning  bool   // the author of the Service has to know: an Event of type Warning
+	Blocking bool   // nothing may be changed for this Service until it is mended
+}
+
+// Blocked reports whether one of the skips forbids any change.
+func Blocked(skips []Skip) bool {
+	for _, s := range skips {
+		if s.Blocking {
+			return true
+		}
+	}
+	return false
+}
+
+// Wants reports whether a CLB of ours should serve the Service.
+func (s Settings) Wants(svc *corev1.Service) bool {
+	if svc.Spec.Type != corev1.ServiceTypeLoadBalancer || svc.DeletionTimestamp != nil {
+		return false
+	}
+	if svc.Spec.LoadBalancerClass == nil {
+		return !s.ClassOnly
+	}
+	return *svc.Spec.LoadBalancerClass == LoadBalancerClass
+}
+
+// Ingress is what status.loadBalancer says of a CLB: its addresses, or its domain if it has none. Pods that
+// connect to an address are served by their own node: CLB would drop a connection that it sends back to
+// the node where it came from. A domain is never served so.
+func Ingress(i Instance) []corev1.LoadBalancerIngress {
+	var in []corev1.LoadBalancerIngress
+	mode := corev1.LoadBalancerIPModeVIP
+	for _, vip := range i.VIPs {
+		in = append(in, corev1.LoadBalancerIngress{IP: vip.String(), IPMode: &mode})
+	}
+	if len(in) == 0 && i.Domain != "" {
+		in = append(in, corev1.LoadBalancerIngress{Hostname: i.Domain})
+	}
+	return in
+}
