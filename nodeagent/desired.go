@@ -5,6 +5,7 @@ package nodeagent
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -152,9 +153,9 @@ func (d *desiring) addHealth(s *corev1.Service, endpoints map[portKey][]Endpoint
 		}
 	}
 	d.out.Health = append(d.out.Health, HealthPort{
-		Service:        types.NamespacedName{Namespace: s.Namespace, Name: s.Name},
-		Port:           uint16(s.Spec.HealthCheckNodePort),
-		LocalEndpoints: len(ready),
+		Service:   types.NamespacedName{Namespace: s.Namespace, Name: s.Name},
+		Port:      uint16(s.Spec.HealthCheckNodePort),
+		Addresses: slices.SortedFunc(maps.Keys(ready), netip.Addr.Compare),
 	})
 }
 

@@ -67,10 +67,10 @@ type ServicePort struct {
 type HealthPort struct {
 	Service types.NamespacedName
 	Port    uint16 // never 0
-	// LocalEndpoints counts the distinct addresses of ready endpoints on this node, over all ports. An
-	// endpoint that terminates is not counted although it may still get traffic: the load balancer is to
-	// stop sending before the endpoint stops serving.
-	LocalEndpoints int
+	// Addresses are those of ready endpoints on this node, over all ports, each once, sorted. An endpoint that
+	// terminates is not among them although it may still get traffic: the load balancer is to stop sending before
+	// the endpoint stops serving.
+	Addresses []netip.Addr
 }
 
 // Services is the service model of one node and family.
