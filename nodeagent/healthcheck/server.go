@@ -55,6 +55,8 @@ type Config struct {
 	Draining func() bool
 	// OnBind is called when a port's state changes, not at every attempt. It must not call the Server.
 	OnBind func(BindChange)
+	// Mute opens no port: another proxy holds them, and Counts is compared with its answers.
+	Mute bool
 	// OnAnswer is called for each answer. May be nil.
 	OnAnswer func(status int)
 }
@@ -67,6 +69,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	services map[types.NamespacedName]*service
+	latest   map[types.NamespacedName]nodeagent.HealthPort // as last observed; nil before that
 }
 
 type service struct {
@@ -93,12 +96,17 @@ func (s *Server) Observed(ports []nodeagent.HealthPort) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for name, svc := range s.services {
-		if svc.port == now[name].Port {
-			svc.observed = now[name].Addresses
-		} else {
-			svc.observed = nil
-		}
+	s.latest = now
+	for _, svc := range s.services {
+		s.observe(svc)
+	}
+}
+
+// observe gives a service the API server's view of it: nothing, if its port has moved or it is gone.
+func (s *Server) observe(svc *service) {
+	svc.observed = nil
+	if p := s.latest[svc.name]; p.Port == svc.port {
+		svc.observed = p.Addresses
 	}
 }
 
@@ -122,10 +130,17 @@ func (s *Server) Programmed(ports []nodeagent.HealthPort) {
 		svc := s.services[p.Service]
 		if svc == nil {
 			svc = &service{name: p.Service, port: p.Port, observed: p.Addresses, done: make(chan struct{})}
+			if s.latest != nil {
+				s.observe(svc) // the rules may come from an older view
+			}
 			s.services[p.Service] = svc
 			var ctx context.Context
 			ctx, svc.close = context.WithCancel(s.ctx)
-			go s.serve(ctx, svc)
+			if s.config.Mute {
+				close(svc.done)
+			} else {
+				go s.serve(ctx, svc)
+			}
 		}
 		svc.programmed = p.Addresses
 	}
@@ -172,6 +187,23 @@ func (s *Server) serve(ctx context.Context, svc *service) {
 	}
 }
 
+// Count is what one port answers.
+type Count struct {
+	Port      uint16
+	Endpoints int
+}
+
+// Counts returns what the ports answer, or would if they were open.
+func (s *Server) Counts() map[types.NamespacedName]Count {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	counts := make(map[types.NamespacedName]Count, len(s.services))
+	for name, svc := range s.services {
+		counts[name] = Count{Port: svc.port, Endpoints: svc.agreed()}
+	}
+	return counts
+}
+
 // count is the number of endpoints that both views agree on; 0 for a Service that has gone.
 func (s *Server) count(svc *service) int {
 	s.mu.Lock()
@@ -179,6 +211,10 @@ func (s *Server) count(svc *service) int {
 	if s.services[svc.name] != svc {
 		return 0
 	}
+	return svc.agreed()
+}
+
+func (svc *service) agreed() int {
 	n := 0
 	for _, a := range svc.programmed {
 		if slices.Contains(svc.observed, a) {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 // Prefix begins the name of every chain and address set that is ours.
@@ -140,4 +142,24 @@ func sortedKeys[V any](m map[Chain]V) []Chain {
 	}
 	slices.SortFunc(keys, Chain.compare)
 	return keys
+}
+
+// NodePorts returns the ports of one protocol that the saved dispatch tree leads somewhere, sorted.
+func (s Saved) NodePorts(protocol corev1.Protocol) []uint16 {
+	var ports []uint16
+	for chain, rules := range s.Chains {
+		if chain != NodePorts && !strings.HasPrefix(chain.Name, NodePorts.Name+"-") {
+			continue
+		}
+		for _, rule := range rules {
+			rest, found := strings.CutPrefix(rule, "-p "+strings.ToLower(string(protocol))+" ")
+			_, rest, hasPort := strings.Cut(rest, "--dport ")
+			number, _, _ := strings.Cut(rest, " ")
+			if port, err := strconv.ParseUint(number, 10, 16); found && hasPort && err == nil { // a range is no number
+				ports = append(ports, uint16(port))
+			}
+		}
+	}
+	slices.Sort(ports)
+	return ports
 }
