@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,12 +30,33 @@ const answersFile = "testdata/kube-proxy-answers.txt"
 
 var networks = []string{"tcp4", "udp4", "tcp6", "udp6"}
 
-// agentBinary builds the agent.
-func agentBinary(t *testing.T) string {
+// build builds the agent once for all tests.
+var build = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "clb-node-agent")
+	if err != nil {
+		return "", err
+	}
+	binary := filepath.Join(dir, "clb-node-agent")
+	out, err := exec.Command("go", "build", "-o", binary, "../../cmd/clb-node-agent").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return binary, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if binary, err := build(); err == nil {
+		os.RemoveAll(filepath.Dir(binary))
+	}
+	os.Exit(code)
+}
+
+func agentBinary(t testing.TB) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "clb-node-agent")
-	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/clb-node-agent").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	binary, err := build()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return binary
 }
@@ -127,13 +149,12 @@ func beside(t *testing.T, binary, variant, mode, nodePortAddresses string) {
 	r := rig.New(t)
 	r.PutSituations()
 	for _, node := range []string{"n1", "n2"} {
-		p := r.KubeProxy(t, *kubeProxy, node, variant, nodePortAddresses)
+		r.KubeProxy(t, *kubeProxy, node, variant, nodePortAddresses)
 		n := r.Nodes[node]
 		nettest.Until(t, 30*time.Second, "kube-proxy has its rules", func() bool {
 			out, err := n.Try("", "iptables-"+variant+"-save", "-t", "nat")
 			return err == nil && strings.Contains(out, "KUBE-SVC-")
 		})
-		_ = p
 	}
 	agents := map[string]*rig.Process{}
 	for _, node := range []string{"n1", "n2"} {
