@@ -101,7 +101,9 @@ func (f *family) run(ctx context.Context, every intervals) {
 		case <-ctx.Done():
 			return
 		case <-check.C:
-			if !f.disturbed(ctx) {
+			disturbed, took := f.disturbed(ctx)
+			check.Reset(min(max(every.check, checkShare*took), checkMax))
+			if !disturbed {
 				continue
 			}
 		case <-verify.C:
@@ -125,23 +127,29 @@ func (f *family) run(ctx context.Context, every intervals) {
 	}
 }
 
-// disturbed tells whether somebody has removed or overtaken our jumps, or emptied our chains.
-func (f *family) disturbed(ctx context.Context) bool {
-	if f.kernel == nil {
-		return false // a retry is under way
+// Checks cost next to nothing on small nodes. With iptables-legacy each one copies the whole table out of the kernel: on
+// a node with ten thousand NodePorts they are made less often, so that they take no more than one part in checkShare.
+const checkShare, checkMax = 20, 30 * time.Second
+
+// disturbed tells whether somebody has removed or overtaken our jumps, or emptied our chains, and how long it took to see.
+func (f *family) disturbed(ctx context.Context) (disturbed bool, took time.Duration) {
+	start := time.Now()
+	if f.kernel != nil && f.changedByOthers(ctx) { // nil: a retry is under way
+		f.kernel = nil
+		return true, time.Since(start)
 	}
+	return false, time.Since(start)
+}
+
+func (f *family) changedByOthers(ctx context.Context) bool {
 	builtIn, err := f.runner.Jumps(ctx, f.text.Jumps)
 	if err != nil {
 		klog.FromContext(ctx).Error(err, "Check of the jumps failed")
 		return false
 	}
 	rules, err := f.runner.Chain(ctx, chains.NodePorts)
-	if err != nil || !slices.Equal(rules, f.kernel[chains.NodePorts]) ||
-		!chains.Diff(chains.Saved{Chains: f.kernel, BuiltIn: builtIn}, f.text).Empty() {
-		f.kernel = nil
-		return true
-	}
-	return false
+	return err != nil || !slices.Equal(rules, f.kernel[chains.NodePorts]) ||
+		!chains.Diff(chains.Saved{Chains: f.kernel, BuiltIn: builtIn}, f.text).Empty()
 }
 
 // sync makes the kernel follow the API server once. Losses are told to the health ports before, gains after

@@ -302,3 +302,26 @@ func TestAffinityOfThreeHundredClients(t *testing.T) {
 		}
 	})
 }
+
+func TestExplainAndCheckOnANode(t *testing.T) {
+	s := newScene(t, "nft")
+	s.put(true, "p1a rs", "p2a rs")
+	s.becomes(t, "tcp4", "p1a<-client")
+	n1 := s.Nodes["n1"]
+	out := n1.Run(t, s.binary, "explain", fmt.Sprint(nodePort), "--node-name=n1", "--kubeconfig="+s.Kubefile["n1"])
+	for _, want := range []string{
+		"30080/TCP is a NodePort of Service rig/web:tcp, externalTrafficPolicy Local",
+		"from a client outside: forwarded to the endpoints on this node (10.244.1.10:8080); the endpoint sees the client's address",
+		"in the kernel (iptables-nft): 30080/tcp goes to CLBN-EXT-",
+		"endpoint 10.244.1.10:8080 (1 flows)",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("explain says nothing like %q:\n%s", want, out)
+		}
+	}
+	n1.Run(t, "iptables-nft", "-t", "mangle", "-A", "PREROUTING", "-s", "1.2.3.4", "-j", "MARK", "--set-mark", "0x2000")
+	out, err := n1.Try("", s.binary, "check")
+	if err == nil || !strings.Contains(out, "a rule of others uses mark bit 0x2000") || !strings.Contains(out, "mode standalone") {
+		t.Errorf("check says nothing of the mark that another rule uses: %v\n%s", err, out)
+	}
+}

@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -266,8 +267,8 @@ func Start(t testing.TB, on *nettest.Namespace, env []string, argv ...string) *P
 	}
 	defer file.Close()
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Env = file, file, env
-	// Its children (iptables-restore, say) are to go with it.
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// Its children (iptables-restore, say) are to go with it, and it with a test that is killed.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := on.Start(p.cmd); err != nil {
 		t.Fatal(err)
 	}
@@ -314,4 +315,45 @@ func (p *Process) Log() string {
 		return err.Error()
 	}
 	return string(text)
+}
+
+// CPU is the processor time that the program and its ended children have used.
+func (p *Process) CPU(t testing.TB) time.Duration {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Pid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// After the name in parentheses: state is field 3; user, system and the children's both are 14 to 17.
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	var ticks int64
+	for _, f := range fields[11:15] {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ticks += n
+	}
+	const perSecond = 100 // USER_HZ, the same on all Linux systems that Go runs on
+	return time.Duration(ticks) * time.Second / perSecond
+}
+
+// RSS is the program's resident memory in bytes.
+func (p *Process) RSS(t testing.TB) int64 {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Pid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, found := strings.CutPrefix(line, "VmRSS:"); found {
+			kib, err := strconv.ParseInt(strings.Fields(value)[0], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return kib << 10
+		}
+	}
+	t.Fatal("no VmRSS: the program has ended")
+	return 0
 }
