@@ -38,7 +38,9 @@ type family struct {
 	text    chains.Text
 	sets    []string // that exist
 	udp     conntrack.Ports
-	skips   []nodeagent.Skip
+	// flowsDue: the last clean-up of UDP flows saw only part of them.
+	flowsDue bool
+	skips    []nodeagent.Skip
 
 	mu      sync.Mutex
 	pending time.Time // since when a sync has been due and not done; zero if none is
@@ -54,6 +56,11 @@ func (f *family) trigger() {
 		f.pending = time.Now()
 	}
 	f.mu.Unlock()
+	f.nudge()
+}
+
+// nudge runs the loop once more without anything being due.
+func (f *family) nudge() {
 	select {
 	case f.wake <- struct{}{}:
 	default:
@@ -193,7 +200,8 @@ func (f *family) program(ctx context.Context) error {
 	f.health.Programmed(services.Health)
 	f.metrics.sync.WithLabelValues(f.label(), kind).Observe(time.Since(start).Seconds())
 	f.report(ctx, services, change, kind, time.Since(start))
-	return f.forgetFlows(ctx, conntrack.Of(services))
+	f.forgetFlows(ctx, conntrack.Of(services))
+	return nil
 }
 
 // readBack learns what is in the kernel: from a former agent, or left by whoever disturbed us.
@@ -247,10 +255,12 @@ func (f *family) apply(ctx context.Context, change chains.Change, text chains.Te
 	return nil
 }
 
-// forgetFlows removes stale UDP flows if the endpoints of UDP ports have changed.
-func (f *family) forgetFlows(ctx context.Context, now conntrack.Ports) error {
-	if reflect.DeepEqual(now, f.udp) {
-		return nil
+// forgetFlows removes stale UDP flows if the endpoints of UDP ports have changed. That it did not get through is no
+// failure of the sync: on a busy node the kernel interrupts the listing again and again, and health answers of 503 on
+// all ports would be the worse harm. It is tried again.
+func (f *family) forgetFlows(ctx context.Context, now conntrack.Ports) {
+	if !f.flowsDue && reflect.DeepEqual(now, f.udp) {
+		return
 	}
 	wanted := maps.Clone(now)
 	for port := range f.udp {
@@ -260,16 +270,20 @@ func (f *family) forgetFlows(ctx context.Context, now conntrack.Ports) error {
 	}
 	deleted, err := conntrack.CleanUp(f.runner.Family, wanted)
 	f.metrics.flows.WithLabelValues(f.label()).Add(float64(deleted))
+	f.flowsDue = err != nil
 	if err != nil {
-		f.udp = wanted // ask again for the ports that are gone, too
-		return err
+		klog.FromContext(ctx).Error(err, "Not all stale UDP flows could be found", "retryIn", flowsRetry)
+		f.udp = wanted // with the ports that are gone
+		time.AfterFunc(flowsRetry, f.nudge)
+		return
 	}
 	if deleted > 0 {
 		klog.FromContext(ctx).V(2).Info("Forgot UDP flows", "flows", deleted)
 	}
 	f.udp = now
-	return nil
 }
+
+const flowsRetry = time.Second
 
 func (f *family) report(ctx context.Context, services nodeagent.Services, change chains.Change, kind string, took time.Duration) {
 	logger := klog.FromContext(ctx)

@@ -8,7 +8,6 @@
 package conntrack
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -61,7 +60,8 @@ func Stale(f Flow, ports Ports, node []netip.Addr) bool {
 	return !slices.Contains(serving, f.Answers)
 }
 
-// CleanUp deletes the stale flows of a family and returns how many.
+// CleanUp deletes the stale flows of a family and returns how many. The kernel interrupts a listing when the table changes
+// under it: after an error some flows may have been dealt with and others not, and the caller asks again.
 func CleanUp(family corev1.IPFamily, ports Ports) (deleted uint, err error) {
 	if len(ports) == 0 {
 		return 0, nil
@@ -75,17 +75,10 @@ func CleanUp(family corev1.IPFamily, ports Ports) (deleted uint, err error) {
 		inet = unix.AF_INET6
 	}
 	deleted, err = netlink.ConntrackDeleteFilters(netlink.ConntrackTable, inet, filter{ports, node})
-	// The kernel interrupts a listing that changes under it; what was listed has been dealt with, and the flows
-	// that were missed are as old as the rules: the caller asks again.
 	if err != nil {
 		return deleted, fmt.Errorf("UDP flows of %s: %w", family, err)
 	}
 	return deleted, nil
-}
-
-// Interrupted tells whether CleanUp saw only part of the table.
-func Interrupted(err error) bool {
-	return errors.Is(err, unix.EINTR) || errors.Is(err, netlink.ErrDumpInterrupted)
 }
 
 type filter struct {

@@ -142,6 +142,8 @@ func TestPortMoves(t *testing.T) {
 		t.Errorf("the old port answers %d, want nobody there", got)
 	}
 	f.Programmed(health("heir", second, "10.0.0.1"))
+	eventually(t, second, 503) // rules from a view that the API server does not share
+	f.Observed(health("heir", second, "10.0.0.1"))
 	eventually(t, second, 200)
 }
 
