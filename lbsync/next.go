@@ -4,13 +4,14 @@ package lbsync
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
 // Observation is what is known of the targets besides their weights.
 type Observation struct {
 	Now    time.Time
-	Health map[Binding]Health // as last read; an absent binding is HealthUnknown
+	Health map[Binding]Health // as read since the last change of a listener; an absent binding is HealthUnknown
 	Memory Memory
 }
 
@@ -21,7 +22,8 @@ type Memory map[Binding]Stamp
 
 // Stamp is an entry of Memory.
 type Stamp struct {
-	Open  bool // the weight is not 0
+	Open  bool        // the weight is not 0
+	Check HealthCheck // how its listener probes: under another check, what was known of its health is worth nothing
 	Since time.Time
 }
 
@@ -29,10 +31,9 @@ type Stamp struct {
 func (m Memory) Update(actual LoadBalancer, now time.Time) Memory {
 	out := make(Memory, len(actual.Targets))
 	for b, weight := range actual.Targets {
-		if old, ok := m[b]; ok && old.Open == (weight > 0) {
+		out[b] = Stamp{Open: weight > 0, Check: actual.Listeners[b.Listener].Check, Since: now}
+		if old, ok := m[b]; ok && old.Open == out[b].Open && old.Check == out[b].Check {
 			out[b] = old
-		} else {
-			out[b] = Stamp{Open: weight > 0, Since: now}
 		}
 	}
 	return out
@@ -99,7 +100,14 @@ func Next(actual, desired LoadBalancer, seen Observation, t Timing) Step {
 		Register:        all.Register,
 		DeleteListeners: all.DeleteListeners,
 	}}
-	h := handover{actual: actual, desired: desired, seen: seen, timing: t, step: &step, covers: map[ListenerKey]cover{}}
+	h := handover{actual: actual, desired: desired, seen: seen, timing: t, step: &step, covers: map[ListenerKey]cover{}, unsure: map[ListenerKey]bool{}}
+	for _, c := range all.ModifyListeners {
+		// Nothing is taken away in the step that changes how health is found: the health that is known was
+		// found the old way, and the target that is to take the traffic may fail the new one.
+		if c.From.Check != c.To.Check {
+			h.unsure[c.To.ListenerKey] = true
+		}
+	}
 	for _, c := range all.Reweight {
 		if c.Weight > 0 {
 			step.Plan.Reweight = append(step.Plan.Reweight, c)
@@ -112,6 +120,8 @@ func Next(actual, desired LoadBalancer, seen Observation, t Timing) Step {
 			h.remove(c)
 		}
 	}
+	slices.SortFunc(step.Plan.Reweight, func(a, b Change) int { return a.compare(b.Binding) })
+	slices.SortFunc(step.Waits, func(a, b Wait) int { return a.compare(b.Binding) })
 	return step
 }
 
@@ -121,7 +131,8 @@ type handover struct {
 	seen            Observation
 	timing          Timing
 	step            *Step
-	covers          map[ListenerKey]cover // what was decided already, by listener
+	unsure          map[ListenerKey]bool  // the listeners whose health says nothing now
+	covers          map[ListenerKey]cover // what was decided already
 }
 
 // cover says whether the targets that stay can take a listener's traffic.
@@ -159,6 +170,10 @@ func (h *handover) remove(c Change) {
 
 // mayClose reports whether the target may lose its traffic now, and notes the wait if not.
 func (h *handover) mayClose(c Change) bool {
+	if h.unsure[c.Listener] {
+		h.wait(c, ForHealth, h.timing.Poll)
+		return false
+	}
 	if h.seen.Health[c.Binding] == Unhealthy && h.anyHealthy(c.Listener) {
 		return true
 	}
