@@ -4,10 +4,8 @@ package lbsync
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,10 +19,9 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/clbsync/clbsync/internal/golden"
 	"github.com/clbsync/clbsync/lbsync/annotation"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden parts of testdata/*.txtar")
 
 // A scenario is a story in stages. Each stage has the cluster's objects in NAME.yaml, which replace those of
 // the stage before kind by kind, and NAME.want, the golden: every step from the CLB that the stage before left, with
@@ -53,13 +50,7 @@ func TestScenarios(t *testing.T) {
 				got := w.run(t)
 				out.Files = append(out.Files, f, txtar.File{Name: stage + ".want", Data: []byte(got)})
 			}
-			if got := txtar.Format(&out); *update {
-				if err := os.WriteFile(file, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			} else if diff := cmp.Diff(string(txtar.Format(archive)), string(got)); diff != "" {
-				t.Errorf("%s (-want +got; go test ./lbsync -update rewrites it):\n%s", archive.Comment, diff)
-			}
+			golden.File(t, file, string(txtar.Format(&out)))
 		})
 	}
 }

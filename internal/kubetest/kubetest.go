@@ -78,7 +78,9 @@ func Slice(service string, endpoints ...discoveryv1.Endpoint) *discoveryv1.Endpo
 }
 
 // Ready, Unready and Terminating return an endpoint on a node; Terminating still serves.
-func Ready(node, address string) discoveryv1.Endpoint { return endpoint(node, address, true, true, false) }
+func Ready(node, address string) discoveryv1.Endpoint {
+	return endpoint(node, address, true, true, false)
+}
 
 // Unready returns an endpoint that fails its readiness probe.
 func Unready(node, address string) discoveryv1.Endpoint {

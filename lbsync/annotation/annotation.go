@@ -21,7 +21,6 @@ type Options struct {
 	BindNodesOfPods bool   // under Local, bind only the nodes that run a ready pod
 	WeightByPods    bool   // under Local, weight a node by the number of its ready pods
 	LoadBalancerID  string // what the controller wrote last; a cache key, never a proof of ownership
-	ClientToken     string // what the controller wrote last
 }
 
 // Problem is an annotation that cannot be followed. It costs only what that annotation says, unless Blocking.

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/clbsync/clbsync/internal/golden"
 )
 
 func TestParse(t *testing.T) {
@@ -19,7 +21,7 @@ func TestParse(t *testing.T) {
 		"nothing": {},
 		"everything": {
 			in:   map[string]string{InternalSubnet: "subnet-2ab3c4d5", BindNodesOfPods: "true", WeightByPods: "true", LoadBalancerID: "lb-1", ClientToken: "t"},
-			want: Options{SubnetID: "subnet-2ab3c4d5", BindNodesOfPods: true, WeightByPods: true, LoadBalancerID: "lb-1", ClientToken: "t"}},
+			want: Options{SubnetID: "subnet-2ab3c4d5", BindNodesOfPods: true, WeightByPods: true, LoadBalancerID: "lb-1"}},
 		"a boolean is true or false and nothing else": {
 			in:       map[string]string{BindNodesOfPods: "True", WeightByPods: "1"},
 			problems: []string{WeightByPods + `="1": want "true" or "false"`, BindNodesOfPods + `="True": want "true" or "false"`}},
@@ -97,4 +99,9 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestDocumentation(t *testing.T) {
+	golden.File(t, "../../docs/annotations.md", Markdown())
+	golden.File(t, "../../docs/annotations.zh-CN.md", MarkdownZH())
 }

@@ -45,7 +45,7 @@ var Keys = []Key{
 	{Name: LoadBalancerID, Value: anything(func(o *Options) *string { return &o.LoadBalancerID }), ReadOnly: true,
 		Doc:   "The ID of the CLB that serves the Service.",
 		DocZH: "该 Service 正在使用的 CLB 的 ID。"},
-	{Name: ClientToken, Value: anything(func(o *Options) *string { return &o.ClientToken }), ReadOnly: true,
+	{Name: ClientToken, Value: anything(nil), ReadOnly: true,
 		Doc:   "What TKE's controller writes to make the creation of a CLB repeatable. Not read: here the Service's UID does it, so a copied manifest does no harm.",
 		DocZH: "TKE 控制器用于保证创建 CLB 幂等的标记。此处不读取：改用 Service 的 UID，因此复制清单不会引起冲突。"},
 	{Name: k8sPrefix + "tke-existed-lbid", NotYet: "the Service gets no CLB, since creating one beside the one that it names is not what it asks for", Blocking: true,
