@@ -20,7 +20,10 @@ const renewPause = 10 * time.Second
 type keyring struct {
 	source source
 	held   atomic.Pointer[secret]
+
 	read   sync.Mutex // held while the source is read
+	failed error      // of the last read, for those who waited for it
+	at     time.Time  // when it failed
 }
 
 func newKeyring(s source, first secret) *keyring {
@@ -53,7 +56,11 @@ func (k *keyring) fresh(ctx context.Context) error {
 
 // renew reads the source. k.read is held.
 func (k *keyring) renew(ctx context.Context, s *secret, usable bool) error {
+	if !usable && k.failed != nil && time.Since(k.at) < time.Second {
+		return k.failed // lest everybody who waited waits again, one after the other
+	}
 	got, err := k.source.readBounded(ctx)
+	k.failed, k.at = err, time.Now()
 	if err != nil {
 		if !usable {
 			return err
