@@ -104,7 +104,7 @@ func manifestSkips(svc Service) []Skip {
 			break
 		}
 	}
-	if svc.Options.WeightByPods && !(local(svc) && svc.Options.BindNodesOfPods) {
+	if svc.Options.WeightByPods && (!local(svc) || !svc.Options.BindNodesOfPods) {
 		warn("annotation "+annotation.WeightByPods, WeightsIgnored, false, "Annotation %s has no effect: it needs externalTrafficPolicy: Local and %s: \"true\"", annotation.WeightByPods, annotation.BindNodesOfPods)
 	}
 	return skips

@@ -103,12 +103,23 @@ func Diff(actual, desired LoadBalancer) Plan {
 		p.Delete = &actual.Instance
 		p.Delete.Owner = desired.Instance.Owner
 	}
-	foreign := func(k ListenerKey) bool { l, ok := actual.Listeners[k]; return ok && !l.Ours() }
+	p.diffListeners(actual, desired)
+	p.diffTargets(actual, desired)
+	return p
+}
+
+// foreign reports whether the place of a listener is taken by one that is not ours.
+func (l LoadBalancer) foreign(k ListenerKey) bool {
+	have, ok := l.Listeners[k]
+	return ok && !have.Ours()
+}
+
+func (p *Plan) diffListeners(actual, desired LoadBalancer) {
 	for _, k := range sortedListeners(desired.Listeners) {
 		want := desired.Listeners[k]
 		have, ok := actual.Listeners[k]
 		switch {
-		case foreign(k):
+		case actual.foreign(k):
 		case !ok:
 			p.CreateListeners = append(p.CreateListeners, want)
 		case !sameSettings(have, want):
@@ -116,8 +127,16 @@ func Diff(actual, desired LoadBalancer) Plan {
 			p.ModifyListeners = append(p.ModifyListeners, ListenerChange{From: have, To: want})
 		}
 	}
+	for _, k := range sortedListeners(actual.Listeners) {
+		if _, ok := desired.Listeners[k]; !ok && !actual.foreign(k) {
+			p.DeleteListeners = append(p.DeleteListeners, actual.Listeners[k])
+		}
+	}
+}
+
+func (p *Plan) diffTargets(actual, desired LoadBalancer) {
 	for _, b := range sortedBindings(desired.Targets) {
-		if foreign(b.Listener) {
+		if actual.foreign(b.Listener) {
 			continue
 		}
 		c := Change{Binding: b, ListenerID: actual.Listeners[b.Listener].ID, Weight: desired.Targets[b]}
@@ -131,16 +150,10 @@ func Diff(actual, desired LoadBalancer) Plan {
 		}
 	}
 	for _, b := range sortedBindings(actual.Targets) {
-		if _, ok := desired.Targets[b]; !ok && !foreign(b.Listener) {
+		if _, ok := desired.Targets[b]; !ok && !actual.foreign(b.Listener) {
 			p.Deregister = append(p.Deregister, Change{Binding: b, ListenerID: actual.Listeners[b.Listener].ID, Was: actual.Targets[b]})
 		}
 	}
-	for _, k := range sortedListeners(actual.Listeners) {
-		if _, ok := desired.Listeners[k]; !ok && !foreign(k) {
-			p.DeleteListeners = append(p.DeleteListeners, actual.Listeners[k])
-		}
-	}
-	return p
 }
 
 func sameSettings(a, b Listener) bool {

@@ -80,7 +80,7 @@ func (w *world) load(t *testing.T, data []byte) {
 	w.dead = map[string]bool{}
 	for line := range strings.Lines(string(data)) {
 		if hosts, ok := strings.CutPrefix(line, "# dead:"); ok {
-			for _, h := range strings.Fields(hosts) {
+			for h := range strings.FieldsSeq(hosts) {
 				w.dead[h] = true
 			}
 		}

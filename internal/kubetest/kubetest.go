@@ -77,7 +77,7 @@ func Slice(service string, endpoints ...discoveryv1.Endpoint) *discoveryv1.Endpo
 	}
 }
 
-// Ready, Unready and Terminating return an endpoint on a node; Terminating still serves.
+// Ready returns an endpoint on a node that takes connections.
 func Ready(node, address string) discoveryv1.Endpoint {
 	return endpoint(node, address, true, true, false)
 }
