@@ -92,7 +92,7 @@ func countSkips(before, now map[lbsync.Skip]bool) {
 
 func countNodes(before, now map[lbsync.Reason]int) {
 	for reason, n := range before {
-		skipsNow.WithLabelValues(string(reason)).Sub(float64(n))
+		skipsNow.WithLabelValues(string(reason)).Add(-float64(n))
 	}
 	for reason, n := range now {
 		skipsNow.WithLabelValues(string(reason)).Add(float64(n))
