@@ -29,12 +29,12 @@ func TestScale(t *testing.T) {
 	} {
 		pods := map[host]int{}
 		for i, n := range test.pods {
-			pods[host{node: fmt.Sprint(i)}] = n
+			pods[host{instance: fmt.Sprint(i)}] = n
 		}
 		got := make([]int, len(test.pods))
 		weights := scale(pods, test.weighted)
 		for i := range got {
-			got[i] = weights[host{node: fmt.Sprint(i)}]
+			got[i] = weights[host{instance: fmt.Sprint(i)}]
 		}
 		if diff := cmp.Diff(test.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)

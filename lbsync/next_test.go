@@ -4,6 +4,7 @@ package lbsync
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -11,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var timing = Timing{HealthDeadline: 20 * time.Second, Drain: 5 * time.Second, Poll: time.Second}
+var timing = Timing{HealthDeadline: 20 * time.Second, Drain: 5 * time.Second, Poll: time.Second, RemovalHold: 40 * time.Second, Damping: 2 * time.Second}
 
 // random returns a CLB of up to three listeners with targets on up to five hosts, out of a small set, so
 // that two of them differ in part.
@@ -31,6 +32,17 @@ func random(r *rand.Rand, desired bool) LoadBalancer {
 			lb.Targets[Binding{key, Target{Instance: fmt.Sprintf("ins-%d", r.IntN(5)), Port: 30000 + uint16(r.IntN(2))}}] = r.IntN(3) * r.IntN(40)
 		}
 		lb.Idle[key] = desired && r.IntN(3) == 0
+	}
+	if desired {
+		lb.Doubtful, lb.Known = map[string]Reason{}, map[string]bool{}
+		for i := range 5 {
+			lb.Known[fmt.Sprintf("ins-%d", i)] = r.IntN(5) > 0
+			if r.IntN(4) == 0 {
+				lb.Doubtful[fmt.Sprintf("ins-%d", i)] = NodeNotReady
+			}
+		}
+		maps.DeleteFunc(lb.Known, func(_ string, known bool) bool { return !known })
+		lb.RemovalAllowed = r.IntN(4) == 0
 	}
 	return lb
 }
@@ -64,6 +76,10 @@ func checkHandover(t *testing.T, seed uint64) {
 	now := time.Unix(1000, 0)
 	desired := random(r, true)
 	cloud, actual := settle(t, random(r, false), now)
+	if r.IntN(2) == 0 {
+		// What is there and what is wanted each fit; both together need not.
+		desired.TargetQuota = max(most(actual), most(desired), 2)
+	}
 	dead := map[string]bool{fmt.Sprintf("ins-%d", r.IntN(5)): r.IntN(2) == 0}
 	health := func() map[Binding]Health {
 		out := map[Binding]Health{}
@@ -99,17 +115,27 @@ func checkHandover(t *testing.T, seed uint64) {
 		return false
 	}
 	var memory Memory
+	var held, tuned time.Time
 	for i := 0; ; i++ {
 		if i > 500 {
 			t.Fatalf("seed %d: no end", seed)
 		}
 		memory = memory.Update(actual, now)
-		step := Next(actual, desired, Observation{Now: now, Health: health(), Memory: memory}, timing)
-		if again := Next(actual, desired, Observation{Now: now, Health: health(), Memory: memory}, timing); !cmp.Equal(step, again, equal) {
+		seen := Observation{Now: now, Health: health(), Memory: memory, HeldSince: held, Reweighted: tuned}
+		step := Next(actual, desired, seen, timing)
+		if again := Next(actual, desired, seen, timing); !cmp.Equal(step, again, equal) {
 			t.Fatalf("seed %d: the same input gave two steps:\n%s", seed, cmp.Diff(step, again, equal))
 		}
+		if !step.Held {
+			held = time.Time{}
+		} else if held.IsZero() {
+			held = now
+		}
+		if step.Tune {
+			tuned = now
+		}
 		if step.Plan.Empty() {
-			if len(step.Waits) == 0 || step.Awaits(ForEndpoint) && !step.Awaits(ForHealth) && !step.Awaits(ForDrain) {
+			if onlyTheClusterCanHelp(step) {
 				break
 			}
 			if step.Again <= 0 {
@@ -126,6 +152,9 @@ func checkHandover(t *testing.T, seed uint64) {
 		}
 		if actual = next; !cmp.Equal(cloud.lb, actual, equal) {
 			t.Fatalf("seed %d: Apply returns what is not there:\n%s", seed, cmp.Diff(cloud.lb, actual, equal))
+		}
+		if quota := desired.TargetQuota; quota > 0 && most(actual) > quota {
+			t.Fatalf("seed %d: a listener has %d targets, more than %d, after\n%s", seed, most(actual), quota, step.Plan)
 		}
 		after := working()
 		for b := range before {
@@ -144,6 +173,25 @@ func serves(working map[Binding]bool, l ListenerKey) bool {
 		}
 	}
 	return false
+}
+
+// most returns the number of targets of the listener that has most.
+func most(lb LoadBalancer) (most int) {
+	count := map[ListenerKey]int{}
+	for b := range lb.Targets {
+		count[b.Listener]++
+		most = max(most, count[b.Listener])
+	}
+	return most
+}
+
+func onlyTheClusterCanHelp(s Step) bool {
+	for _, w := range s.Waits {
+		if w.Reason != ForEndpoint {
+			return false
+		}
+	}
+	return true
 }
 
 // checkEnd compares what is there in the end with what was wanted, but for the targets that nothing could
@@ -252,6 +300,7 @@ func TestNext(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			desired := with(test.desired)
 			desired.Idle = map[ListenerKey]bool{key: test.idle}
+			desired.Known = map[string]bool{"old": true, "new": true, "new2": true}
 			step := Next(with(test.actual), desired, Observation{Now: now, Health: test.health, Memory: test.memory}, timing)
 			if diff := cmp.Diff(test.plan, step.Plan.String()); diff != "" {
 				t.Errorf("plan (-want +got):\n%s", diff)

@@ -26,7 +26,7 @@ import (
 // A scenario is a story in stages. Each stage has the cluster's objects in NAME.yaml, which replace those of
 // the stage before kind by kind, and NAME.want, the golden: every step from the CLB that the stage before left, with
 // the time that passes while a step waits. The line "# no endpoints" takes the slices away. Health is what CLB would say after Settle; a target that the
-// comment line "# dead: HOST…" of a stage names is unhealthy in it.
+// comment line "# dead: HOST…" of a stage names is unhealthy in it; "# quota: N" is how many targets a listener may have.
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -65,6 +65,8 @@ type world struct {
 	cloud    *fakeCloud
 	actual   LoadBalancer
 	memory   Memory
+	held     time.Time
+	tuned    time.Time
 	now      time.Time
 	dead     map[string]bool
 }
@@ -82,6 +84,11 @@ func (w *world) load(t *testing.T, data []byte) {
 		if hosts, ok := strings.CutPrefix(line, "# dead:"); ok {
 			for h := range strings.FieldsSeq(hosts) {
 				w.dead[h] = true
+			}
+		}
+		if quota, ok := strings.CutPrefix(line, "# quota: "); ok {
+			if _, err := fmt.Sscan(quota, &w.snapshot.TargetQuota); err != nil {
+				t.Fatal(err)
 			}
 		}
 	}
@@ -146,7 +153,15 @@ func (w *world) run(t *testing.T) string {
 	}
 	for range 50 {
 		w.memory = w.memory.Update(w.actual, w.now)
-		step := Next(w.actual, desired, Observation{Now: w.now, Health: w.health(), Memory: w.memory}, w.snapshot.Settings.Timing)
+		step := Next(w.actual, desired, w.seen(), w.snapshot.Settings.Timing)
+		if !step.Held {
+			w.held = time.Time{}
+		} else if w.held.IsZero() {
+			w.held = w.now
+		}
+		if step.Tune {
+			w.tuned = w.now
+		}
 		if !step.Plan.Empty() {
 			b.WriteString(step.Plan.String())
 			next, err := step.Plan.Apply(t.Context(), w.cloud, w.actual)
@@ -164,7 +179,7 @@ func (w *world) run(t *testing.T) string {
 		for _, wait := range step.Waits {
 			fmt.Fprintf(&b, "wait %s\n", wait)
 		}
-		if !step.Awaits(ForHealth) && !step.Awaits(ForDrain) {
+		if !step.Awaits(ForHealth) && !step.Awaits(ForDrain) && !step.Awaits(ForRelease) && !step.Awaits(ForDamping) && !step.Awaits(ForRoom) {
 			return b.String() // only the cluster can end this wait
 		}
 		for !step.again(w, desired) {
@@ -176,9 +191,13 @@ func (w *world) run(t *testing.T) string {
 	return ""
 }
 
+func (w *world) seen() Observation {
+	return Observation{Now: w.now, Health: w.health(), Memory: w.memory, HeldSince: w.held, Reweighted: w.tuned}
+}
+
 // again reports whether the world has a new step at its present time.
 func (s Step) again(w *world, desired LoadBalancer) bool {
-	next := Next(w.actual, desired, Observation{Now: w.now, Health: w.health(), Memory: w.memory}, w.snapshot.Settings.Timing)
+	next := Next(w.actual, desired, w.seen(), w.snapshot.Settings.Timing)
 	return !next.Plan.Empty() || !slices.Equal(next.Waits, s.Waits)
 }
 
