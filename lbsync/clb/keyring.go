@@ -4,7 +4,6 @@ package clb
 
 import (
 	"context"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,13 +20,13 @@ type keyring struct {
 	source source
 	held   atomic.Pointer[secret]
 
-	read   sync.Mutex // held while the source is read
-	failed error      // of the last read, for those who waited for it
-	at     time.Time  // when it failed
+	reading chan struct{} // holds one value while somebody reads the source
+	failed  error         // of the last read, for those who waited for it
+	at      time.Time     // when it failed
 }
 
 func newKeyring(s source, first secret) *keyring {
-	k := &keyring{source: s}
+	k := &keyring{source: s, reading: make(chan struct{}, 1)}
 	k.held.Store(&first)
 	return k
 }
@@ -40,21 +39,26 @@ func (k *keyring) fresh(ctx context.Context) error {
 		return nil
 	}
 	usable := s.expire.IsZero() || now.Before(s.expire)
-	if usable {
-		if !k.read.TryLock() {
+	select {
+	case k.reading <- struct{}{}:
+	default:
+		if usable {
 			return nil // somebody renews them; these still work
 		}
-	} else {
-		k.read.Lock()
+		select {
+		case k.reading <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	defer k.read.Unlock()
+	defer func() { <-k.reading }()
 	if k.held.Load() != s {
 		return nil // renewed while this waited
 	}
 	return k.renew(ctx, s, usable)
 }
 
-// renew reads the source. k.read is held.
+// renew reads the source. The caller holds k.reading.
 func (k *keyring) renew(ctx context.Context, s *secret, usable bool) error {
 	if !usable && k.failed != nil && time.Since(k.at) < time.Second {
 		return k.failed // lest everybody who waited waits again, one after the other
@@ -78,8 +82,8 @@ func (k *keyring) renew(ctx context.Context, s *secret, usable bool) error {
 // replaced reports whether other credentials than used are held now, reading the source again if need be. It is
 // asked when the API refuses used: they may have been rotated before their time.
 func (k *keyring) replaced(ctx context.Context, used *secret) bool {
-	k.read.Lock()
-	defer k.read.Unlock()
+	k.reading <- struct{}{} // for sourceTimeout at most, as they are all bounded
+	defer func() { <-k.reading }()
 	s := k.held.Load()
 	if s == used && !s.renew.IsZero() {
 		if err := k.renew(ctx, s, true); err != nil {
