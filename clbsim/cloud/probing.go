@@ -106,7 +106,8 @@ func (c *Cloud) scheduleProbe(t *target, now time.Time) {
 	if rules.Off {
 		return
 	}
-	c.schedule(event{at: now.Add(rules.Interval), target: t, turn: t.turn})
+	t.probeAt = now.Add(rules.Interval)
+	c.schedule(event{at: t.probeAt, target: t, turn: t.turn})
 }
 
 // wakeProbes plans a probe for every target whose settled state may not hold
@@ -198,7 +199,12 @@ func (c *Cloud) probed(t *target, ok bool, now time.Time) {
 		t.turn++
 		return
 	}
-	c.scheduleProbe(t, now)
+	// The interval counts from the start of a probe, unless it took longer.
+	rules := t.listener.settings.check.rules(c.cfg.Health)
+	if late := now.Add(-rules.Interval); t.probeAt.Before(late) {
+		t.probeAt = late
+	}
+	c.scheduleProbe(t, t.probeAt)
 }
 
 // receiving returns the targets of a listener that get new traffic, in order.

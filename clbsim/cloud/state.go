@@ -7,8 +7,6 @@ import (
 	"net/netip"
 	"slices"
 	"time"
-
-	"github.com/clbsync/clbsync/clbsim/health"
 )
 
 // State is everything that exists, for people and tests to look at. It shows
@@ -44,21 +42,21 @@ type Listener struct {
 	ID            string      `json:"id"`
 	Name          string      `json:"name"`
 	Protocol      string      `json:"protocol"`
-	Port          int64       `json:"port"`
+	Port          int         `json:"port"`
 	Scheduler     string      `json:"scheduler"`
-	SessionExpire int64       `json:"sessionExpire"` // seconds, 0 is off
+	SessionExpire int         `json:"sessionExpire"` // seconds, 0 is off
 	HealthCheck   HealthCheck `json:"healthCheck"`
 	Targets       []Target    `json:"targets"`
 }
 
 // Target is one target in State.
 type Target struct {
-	Instance string        `json:"instance,omitempty"` // empty if bound by address
-	Address  string        `json:"address"`
-	Port     int64         `json:"port"`
-	Weight   int64         `json:"weight"`
-	Status   health.Status `json:"status"`
-	Receives bool          `json:"receives"` // new traffic goes there
+	Instance string `json:"instance,omitempty"` // empty if bound by address
+	Address  string `json:"address"`
+	Port     int    `json:"port"`
+	Weight   int    `json:"weight"`
+	Status   string `json:"status"`   // Unknown, Alive, Dead or Close
+	Receives bool   `json:"receives"` // new traffic goes there
 }
 
 // Task is one asynchronous task in State.
@@ -109,12 +107,12 @@ func (lb *loadBalancer) state(region string) LoadBalancer {
 	}
 	for _, l := range lb.listeners {
 		n := Listener{
-			ID: l.id, Name: l.name, Protocol: l.protocol, Port: l.port, Scheduler: l.settings.scheduler,
-			SessionExpire: l.settings.sessionExpire, HealthCheck: l.settings.check, Targets: []Target{},
+			ID: l.id, Name: l.name, Protocol: l.protocol, Port: int(l.port), Scheduler: l.settings.scheduler,
+			SessionExpire: int(l.settings.sessionExpire), HealthCheck: l.settings.check, Targets: []Target{},
 		}
 		receives := l.receiving()
 		for i, t := range l.targets {
-			n.Targets = append(n.Targets, Target{t.instance, t.addr.String(), t.port, t.weight, t.health.Status, receives[i]})
+			n.Targets = append(n.Targets, Target{t.instance, t.addr.String(), int(t.port), int(t.weight), string(t.health.Status), receives[i]})
 		}
 		out.Listeners = append(out.Listeners, n)
 	}

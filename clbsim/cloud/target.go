@@ -23,7 +23,8 @@ type target struct {
 	tag        string
 	registered time.Time
 	health     health.Target
-	turn       int // counts the schedules of its probe; see event
+	turn       int       // counts the schedules of its probe; see event
+	probeAt    time.Time // when the probe of this turn is due
 }
 
 // defaultWeight is that of a target whose weight is left out. It is a trap:

@@ -115,10 +115,10 @@ func (c *Cloud) forget(now time.Time) {
 	c.ended = c.ended[n:]
 }
 
-// Release ends every task that hangs.
-func (c *Cloud) Release(now time.Time) {
-	for _, t := range c.tasks {
-		if t.hang {
+// Release ends tasks that hang.
+func (c *Cloud) Release(ids []string, now time.Time) {
+	for _, id := range ids {
+		if t := c.tasks[id]; t != nil && t.hang {
 			c.endTask(t, now)
 		}
 	}
