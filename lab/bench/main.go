@@ -22,6 +22,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/clbsync/clbsync/lab/cluster"
 	"github.com/clbsync/clbsync/lab/e2e"
 )
 
@@ -49,7 +50,7 @@ func main() {
 }
 
 func run(ctx context.Context, samples int, limit time.Duration) (err error) {
-	lab, err := e2e.Start(ctx, e2e.Config{Progress: os.Stderr})
+	lab, err := e2e.Start(ctx, e2e.Config{Cluster: cluster.Config{Progress: os.Stderr}})
 	if err != nil {
 		return err
 	}

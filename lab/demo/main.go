@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/clbsync/clbsync/lab/cluster"
 	"github.com/clbsync/clbsync/lab/e2e"
 )
 
@@ -52,7 +53,7 @@ func main() {
 func run(ctx context.Context, out *printer, logs string, limit time.Duration) (err error) {
 	begin := time.Now()
 	out.say("Starting three nodes, the simulated CLB and the controller.")
-	lab, err := e2e.Start(ctx, e2e.Config{Nodes: 3, LogDir: logs, Progress: os.Stdout})
+	lab, err := e2e.Start(ctx, e2e.Config{Cluster: cluster.Config{Nodes: 3, LogDir: logs, Progress: os.Stdout}})
 	if err != nil {
 		return err
 	}

@@ -16,9 +16,11 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/yaml"
 
 	"github.com/clbsync/clbsync/lab/cluster"
+	"github.com/clbsync/clbsync/lab/machine"
 )
 
 const (
@@ -95,8 +97,9 @@ func (l *Lab) StartController(ctx context.Context, settings Settings, flags ...s
 	if err != nil {
 		return err
 	}
+	l.log = l.controller.LogPath()
 	if err := l.awaitHealthy(ctx); err != nil {
-		return fmt.Errorf("controller: %w\n%s", err, l.ControllerLog(20))
+		return fmt.Errorf("%s: %w", controllerName, err)
 	}
 	return nil
 }
@@ -110,15 +113,10 @@ func (l *Lab) awaitHealthy(ctx context.Context) error {
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
 		DisableKeepAlives: true,
 	}}
-	return l.poll(ctx, func() error {
-		select {
-		case <-l.controller.Done():
-			return permanent{fmt.Errorf("ended: %w", l.controller.Wait())}
-		default:
-		}
+	return up(ctx, l.controller, func(ctx context.Context) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, healthz, nil)
 		if err != nil {
-			return permanent{err}
+			return err
 		}
 		resp, err := client.Do(req)
 		if err != nil {
@@ -144,11 +142,7 @@ func (l *Lab) StopController(ctx context.Context) error {
 func (l *Lab) KillController() error {
 	p := l.controller
 	l.controller = nil
-	if err := p.Kill(); err != nil {
-		return err
-	}
-	<-p.Done()
-	return nil
+	return p.Kill()
 }
 
 // ControllerRuns reports whether the controller that was started last still does.
@@ -166,7 +160,7 @@ func (l *Lab) ControllerRuns() bool {
 
 // ControllerLog returns the last lines of the controller's log, over all its starts.
 func (l *Lab) ControllerLog(lines int) string {
-	content, err := os.ReadFile(filepath.Join(l.LogDir(), cluster.ControlPlane+"-"+controllerName+".log"))
+	content, err := os.ReadFile(l.log)
 	if err != nil {
 		return err.Error()
 	}
@@ -199,23 +193,20 @@ func Initialized(n *corev1.Node) bool {
 	return true
 }
 
-// permanent wraps an error that trying again does not mend.
-type permanent struct{ error }
-
-// poll tries until it succeeds, fails for good or the context ends. It is for what offers no watch.
-func (l *Lab) poll(ctx context.Context, try func() error) error {
-	ticker := time.NewTicker(50 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		err := try()
-		var forGood permanent
-		if err == nil || errors.As(err, &forGood) {
-			return err
-		}
+// up waits until check succeeds, and no longer than the program runs or the context lasts.
+func up(ctx context.Context, p *machine.Process, check func(context.Context) error) error {
+	var last error
+	err := wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		select {
-		case <-ctx.Done():
-			return errors.Join(err, ctx.Err())
-		case <-ticker.C:
+		case <-p.Done():
+			return false, fmt.Errorf("it ended: %v", p.Wait())
+		default:
+			last = check(ctx)
+			return last == nil, nil
 		}
+	})
+	if err != nil {
+		return fmt.Errorf("%w; the end of its log:\n%s", errors.Join(err, last), p.Tail(15))
 	}
+	return nil
 }

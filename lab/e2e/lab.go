@@ -34,14 +34,11 @@ const (
 	patience  = 60 * time.Second // for a process of ours to come up
 )
 
-// Config says what Lab to start. The zero value is three nodes whose kubelets leave their identity to the controller.
+// Config says what Lab to start. The zero value is three nodes, quietly.
 type Config struct {
-	Nodes    int         // 0: 3
-	DNS      bool        // cluster DNS; needs build.E2E among Sets
-	Sets     []build.Set // built in addition to the cluster, the echo program and the product
-	Images   []string    // by name, on every node in addition to the echo program
-	LogDir   string      // "": inside the lab, and removed with it
-	Progress io.Writer   // nil: quiet
+	Cluster cluster.Config // that kubelets leave their identity to the controller, and the echo image, is set by Start
+	Sets    []build.Set    // to build besides what every Lab needs
+	Images  []string       // by name, to load on every node besides the echo program's
 }
 
 // Lab is a running cluster with the simulated CLB and the controller. Its methods may be called concurrently, except
@@ -52,50 +49,37 @@ type Lab struct {
 	CLB    *admin.Client // the simulated CLB's admin port
 
 	dir        build.Dir
-	files      string // configuration of the processes that the lab runs
-	progress   io.Writer
-	identity   string // kubeconfig of the controller
-	controller *machine.Process
-	lastNode   int // the highest number that a node ever had
+	identity   string           // kubeconfig of the controller
+	controller *machine.Process // nil after it was stopped
+	log        string           // the controller's, over all its starts
+	lastNode   int              // the highest number that a node ever had
 }
 
 // Start builds what is missing and starts a Lab. It returns when every node is ready, the simulated CLB answers and the
 // controller works. On error nothing is left behind. ctx bounds the start only.
 func Start(ctx context.Context, cfg Config) (_ *Lab, err error) {
-	if cfg.Progress == nil {
-		cfg.Progress = io.Discard
+	config := cfg.Cluster
+	if config.Progress == nil {
+		config.Progress = io.Discard
 	}
-	dir, err := build.Ensure(ctx, cfg.Progress, append([]build.Set{build.Cluster, build.Product}, cfg.Sets...)...)
+	dir, err := build.Ensure(ctx, config.Progress, append([]build.Set{build.Product}, cfg.Sets...)...)
 	if err != nil {
 		return nil, err
 	}
-	images := []string{dir.Image("echo")}
-	for _, name := range cfg.Images {
-		images = append(images, dir.Image(name))
+	for _, name := range append([]string{"echo"}, cfg.Images...) {
+		config.Images = append(config.Images, dir.Image(name))
 	}
-	files, err := os.MkdirTemp("", "clbsync-e2e-")
+	config.ExternalCloudProvider, config.OmitProviderID = true, true
+	c, err := cluster.Start(ctx, config)
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{dir: dir, files: files, progress: cfg.Progress}
+	l := &Lab{Cluster: c, Client: c.Clientset(), dir: dir}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.Close())
 		}
 	}()
-	l.Cluster, err = cluster.Start(ctx, cluster.Config{
-		Nodes:                 cfg.Nodes,
-		ExternalCloudProvider: true,
-		OmitProviderID:        true,
-		DNS:                   cfg.DNS,
-		Images:                images,
-		LogDir:                cfg.LogDir,
-		Progress:              cfg.Progress,
-	})
-	if err != nil {
-		return nil, err
-	}
-	l.Client = l.Clientset()
 	if err := l.startSimulator(ctx); err != nil {
 		return nil, err
 	}
@@ -108,23 +92,8 @@ func Start(ctx context.Context, cfg Config) (_ *Lab, err error) {
 	return l, l.awaitInitialized(ctx)
 }
 
-// Close removes every trace of the lab. It may be called on a lab that started in part, and again.
-func (l *Lab) Close() error {
-	var err error
-	if l.Cluster != nil {
-		err = l.Cluster.Close()
-	}
-	return errors.Join(err, os.RemoveAll(l.files))
-}
-
-// Leftovers lists what Close left behind: nothing, one hopes.
-func (l *Lab) Leftovers() ([]string, error) {
-	left, err := machine.Leftovers(l.Name)
-	if _, statErr := os.Stat(l.files); statErr == nil {
-		left = append(left, "directory "+l.files)
-	}
-	return left, err
-}
+// Leftovers lists what of the lab is still there after Close: nothing, one hopes.
+func (l *Lab) Leftovers() ([]string, error) { return machine.Leftovers(l.Name) }
 
 // Probe returns a client in the machine outside the cluster, with addresses that no node or pod has.
 func (l *Lab) Probe(timeout time.Duration) probe.Client {
@@ -154,11 +123,11 @@ func (l *Lab) NodeOf(addr netip.Addr) string {
 // Bin is the path of a program that was built.
 func (l *Lab) Bin(name string) string { return l.dir.Bin(name) }
 
-// file writes a configuration file for a process of the lab and returns its path.
+// file writes a configuration file for a process of the lab, among the lab's own so that it goes with it.
 func (l *Lab) file(name string, content []byte) (string, error) {
-	path := filepath.Join(l.files, name)
+	path := filepath.Join(filepath.Dir(l.InClusterKubeconfig), name)
 	if err := os.WriteFile(path, content, 0o600); err != nil {
-		return "", fmt.Errorf("configuration of a lab process: %w", err)
+		return "", fmt.Errorf("configuration of a program in the lab: %w", err)
 	}
 	return path, nil
 }

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	code := 1
-	lab, err := Start(ctx, Config{Progress: os.Stderr, LogDir: os.Getenv("CLBSYNC_E2E_LOGS")})
+	lab, err := Start(ctx, Config{Cluster: cluster.Config{Progress: os.Stderr, LogDir: os.Getenv("CLBSYNC_E2E_LOGS")}})
 	if err == nil {
 		shared = lab
 		code = m.Run()

@@ -81,14 +81,10 @@ func (l *Lab) startSimulator(ctx context.Context) error {
 	l.CLB = admin.NewWithTransport("http://"+adminAddress, &http.Transport{DialContext: l.dialer(cluster.CLB)})
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return l.poll(ctx, func() error {
-		select {
-		case <-p.Done():
-			return permanent{fmt.Errorf("clbsim ended: %w; the end of its log:\n%s", p.Wait(), p.Tail(15))}
-		default:
-			return l.CLB.Ready(ctx)
-		}
-	})
+	if err := up(ctx, p, l.CLB.Ready); err != nil {
+		return fmt.Errorf("clbsim: %w", err)
+	}
+	return nil
 }
 
 func instance(n cluster.Node) map[string]any {

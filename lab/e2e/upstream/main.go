@@ -68,7 +68,9 @@ func run(ctx context.Context, parts []part, logs string, limit time.Duration) (e
 		return err
 	}
 	lab, err := e2e.Start(ctx, e2e.Config{
-		DNS: true, Sets: []build.Set{build.E2E}, Images: []string{"agnhost"}, LogDir: logs, Progress: os.Stderr,
+		Cluster: cluster.Config{DNS: true, LogDir: logs, Progress: os.Stderr},
+		Sets:    []build.Set{build.E2E},
+		Images:  []string{"agnhost"},
 	})
 	if err != nil {
 		return err
