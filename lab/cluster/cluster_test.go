@@ -101,7 +101,9 @@ func runEcho(t *testing.T, c *Cluster, name, node string) netip.Addr {
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: metav1.NamespaceDefault, Labels: map[string]string{"app": "echo"}},
 		Spec: corev1.PodSpec{
 			NodeName:   node,
-			Containers: []corev1.Container{{Name: "echo", Image: build.EchoRef}},
+			Containers: []corev1.Container{{
+				Name: "echo", Image: build.EchoRef, Env: []corev1.EnvVar{{Name: "POD_NAME", Value: name}, {Name: "NODE_NAME", Value: node}},
+			}},
 		},
 	}
 	pods := c.Clientset().CoreV1().Pods(pod.Namespace)

@@ -126,6 +126,12 @@ func (c *Cluster) apiServer() []string {
 		"--kubelet-client-certificate=" + c.pki.certFile("apiserver-kubelet"),
 		"--kubelet-client-key=" + c.pki.keyFile("apiserver-kubelet"),
 		"--kubelet-preferred-address-types=InternalIP",
+		// Nobody stands in front of this API server, but all controllers ask who might.
+		"--requestheader-client-ca-file=" + c.pki.certFile("ca"),
+		"--requestheader-allowed-names=front-proxy",
+		"--requestheader-username-headers=X-Remote-User",
+		"--requestheader-group-headers=X-Remote-Group",
+		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
 		"--service-account-issuer=" + issuer,
 		"--service-account-key-file=" + filepath.Join(c.lab.Dir(), "pki", "serviceaccount.pub"),
 		"--service-account-signing-key-file=" + c.pki.keyFile("serviceaccount"),
@@ -145,6 +151,12 @@ func (c *Cluster) controllerManager() []string {
 		"--root-ca-file=" + c.pki.certFile("ca"),
 		"--allocate-node-cidrs=false", // CNI's configuration is written before the node registers
 		"--leader-elect=false",
+		// It starts some forty controllers one after the other, each with a few requests; with its usual 20 requests/s
+		// that takes 5 s.
+		"--kube-api-qps=500",
+		"--kube-api-burst=500",
+		// A new node waits this long for its taint to be taken off; how long a lost one is waited for stays as it is.
+		"--node-monitor-period=1s",
 		"--profiling=false",
 	}
 }
