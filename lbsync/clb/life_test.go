@@ -160,7 +160,9 @@ func TestLifeOfALoadBalancer(t *testing.T) {
 }
 
 func TestManyListenersAndTargets(t *testing.T) {
-	more := func(c *clbsim.Config) { c.Quotas["TOTAL_LISTENER_QUOTA"], c.Quotas["TOTAL_TARGET_BIND_QUOTA"] = 200, 200 }
+	more := func(c *clbsim.Config) {
+		c.Quotas["TOTAL_LISTENER_QUOTA"], c.Quotas["TOTAL_TARGET_BIND_QUOTA"] = 200, 200
+	}
 	simulated(t, more, func(t *testing.T, w world) {
 		var listeners []lbsync.Listener
 		for n := range 60 {
