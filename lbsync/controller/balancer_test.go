@@ -31,12 +31,12 @@ func TestEnsureWaitsForTheOutcome(t *testing.T) {
 func TestEnsureSaysWhyThereIsNoCLB(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.failing("CreateLoadBalancer denied", lbsync.Denied)
-		w.cloud.after = func(text string) error {
+		w.cloud.lose(func(text string) error {
 			if text == "Find slow" {
 				<-time.After(time.Hour)
 			}
 			return nil
-		}
+		})
 		w.config.Wait, w.config.Grace = time.Minute, time.Second
 		w.run()
 		for name, want := range map[string]string{
@@ -64,7 +64,7 @@ func TestDeleteWaitsUntilTheCLBIsGone(t *testing.T) {
 		}
 		_, exists, _ := w.now.Get(w.Context(), w.service("web"))
 		w.want("a half-deleted CLB exists", exists, true)
-		w.cloud.before = nil
+		w.cloud.fail(nil)
 		w.want("error", w.now.Delete(w.Context(), w.service("web")), nil)
 		w.wantCloud("CLBs", "")
 	}, kubetest.Service("web"))

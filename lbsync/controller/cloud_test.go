@@ -19,10 +19,10 @@ import (
 // fakeCloud is a cloud in memory that refuses what CLB refuses. A refusal that a correct caller never meets
 // is also kept in wrongs, which every test looks at in the end.
 type fakeCloud struct {
-	took   time.Duration                                // by each call
-	before func(ctx context.Context, call string) error // may hold or fail a call that then has no effect; nil: never
-	after  func(call string) error                      // may fail a call that had its effect; nil: never
+	took time.Duration // by each call
 
+	before  func(ctx context.Context, call string) error // see fail
+	after   func(call string) error                      // see lose
 	mu      sync.Mutex
 	clbs    map[string]*lbsync.LoadBalancer
 	since   map[string]map[lbsync.Binding]time.Time // of registration, by CLB
@@ -43,6 +43,20 @@ func newFakeCloud() *fakeCloud {
 	return &fakeCloud{took: time.Millisecond, clbs: map[string]*lbsync.LoadBalancer{}, since: map[string]map[lbsync.Binding]time.Time{}, dead: map[string]bool{}, busy: map[string]string{}}
 }
 
+// fail has each call ask first: it may be held, or fail and have no effect. nil: none does.
+func (f *fakeCloud) fail(before func(ctx context.Context, call string) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.before = before
+}
+
+// lose has each call ask afterwards: it may fail though it had its effect. nil: none does.
+func (f *fakeCloud) lose(after func(call string) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.after = after
+}
+
 func refuse(kind lbsync.Kind, action, format string, args ...any) error {
 	return &lbsync.Error{Kind: kind, Action: action, Code: "Fake." + kind.String(), Err: fmt.Errorf(format, args...)}
 }
@@ -56,14 +70,15 @@ func (f *fakeCloud) do(ctx context.Context, lane, text string, effect func() err
 		f.wrongs = append(f.wrongs, fmt.Sprintf("%q of %s while %q is in flight", text, lane, other))
 	}
 	f.busy[lane] = text
+	before, after := f.before, f.after
 	f.mu.Unlock()
 	defer func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		delete(f.busy, lane)
 	}()
-	if f.before != nil {
-		if err := f.before(ctx, text); err != nil {
+	if before != nil {
+		if err := before(ctx, text); err != nil {
 			return err
 		}
 	}
@@ -75,8 +90,8 @@ func (f *fakeCloud) do(ctx context.Context, lane, text string, effect func() err
 	f.mu.Lock()
 	err := effect()
 	f.mu.Unlock()
-	if err == nil && f.after != nil {
-		err = f.after(text)
+	if err == nil && after != nil {
+		err = after(text)
 	}
 	return err
 }

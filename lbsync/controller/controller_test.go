@@ -35,12 +35,12 @@ func TestAServiceGetsItsCLB(t *testing.T) {
 
 func TestTheFinalizerComesBeforeTheCLB(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.cloud.before = func(_ context.Context, text string) error {
+		w.cloud.fail(func(_ context.Context, text string) error {
 			if text == "CreateLoadBalancer web" && len(w.service("web").Finalizers) == 0 {
 				w.Error("a CLB is created for a Service that could go without it")
 			}
 			return nil
-		}
+		})
 		w.run()
 		w.pass(soon)
 		w.want("CLBs", w.cloud.created, 1)
@@ -231,13 +231,13 @@ lb-1 of web
 
 func TestOneSlowCLBDelaysNoOther(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.cloud.before = func(c context.Context, text string) error {
+		w.cloud.fail(func(c context.Context, text string) error {
 			if text == "CreateLoadBalancer slow" {
 				<-c.Done()
 				return c.Err()
 			}
 			return nil
-		}
+		})
 		w.config.Workers = 2
 		w.config.Grace = time.Millisecond
 		w.run()

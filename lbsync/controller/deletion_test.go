@@ -50,16 +50,16 @@ func TestTheFinalizerStaysUntilASearchFindsNone(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.run()
 		w.pass(soon)
-		w.cloud.before = func(_ context.Context, text string) error {
+		w.cloud.fail(func(_ context.Context, text string) error {
 			if text == "Find web" {
 				return refuse(lbsync.Unknown, "Find", "connection reset")
 			}
 			return nil
-		}
+		})
 		w.delete("web")
 		w.pass(time.Hour)
 		w.want("finalizers", len(w.service("web").Finalizers), 1)
-		w.cloud.before = nil
+		w.cloud.fail(nil)
 		w.pass(10 * time.Minute)
 		w.want("finalizers", len(w.service("web").Finalizers), 0)
 		w.wantCloud("CLBs", "")

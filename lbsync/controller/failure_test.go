@@ -20,12 +20,12 @@ import (
 
 // failing makes every call that begins so fail, without effect, with the kind.
 func (w *world) failing(call string, kind lbsync.Kind) {
-	w.cloud.before = func(_ context.Context, text string) error {
+	w.cloud.fail(func(_ context.Context, text string) error {
 		if strings.HasPrefix(text, call) {
 			return refuse(kind, strings.Fields(call)[0], "as the test wants it")
 		}
 		return nil
-	}
+	})
 }
 
 // gaps returns the times between the calls that begin so.
@@ -108,13 +108,13 @@ func TestAnUnknownOutcomeIsReadAndNotRepeated(t *testing.T) {
 		w.pass(soon)
 		w.cloud.take()
 		lost := 1
-		w.cloud.after = func(text string) error {
+		w.cloud.lose(func(text string) error {
 			if strings.HasPrefix(text, "Register") && lost > 0 {
 				lost--
 				return refuse(lbsync.Unknown, "Register", "no answer")
 			}
 			return nil
-		}
+		})
 		w.put(kubetest.Node(4))
 		w.pass(10 * time.Second)
 		w.want("calls", texts(w.cloud.take()), []string{"Register lb-1 TCP:80/ins-00000004:30080=10", "Observe lb-1"})
@@ -130,7 +130,7 @@ func TestWhatIsKnownStaysKnownWhenCLBIsBusy(t *testing.T) {
 		w.failing("Register", lbsync.Busy)
 		w.put(kubetest.Node(4))
 		w.pass(2 * time.Second)
-		w.cloud.before = nil
+		w.cloud.fail(nil)
 		w.pass(10 * time.Second)
 		register := "Register lb-1 TCP:80/ins-00000004:30080=10"
 		w.want("no read between the tries", texts(w.cloud.take()), []string{register, register, register})
@@ -212,7 +212,7 @@ func TestAControllerKilledAtAnyPointIsContinuedByTheNext(t *testing.T) {
 					}
 					return nil
 				}
-				w.cloud.before = func(context.Context, string) error { return next() }
+				w.cloud.fail(func(context.Context, string) error { return next() })
 				w.client.PrependReactor("patch", "services", func(clienttesting.Action) (bool, runtime.Object, error) {
 					err := next()
 					return err != nil, nil, err
@@ -241,12 +241,12 @@ func TestAnAnswerThatIsLostAnywhereDoesNoHarm(t *testing.T) {
 		t.Run(fmt.Sprintf("of call %d", point), func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				count := 0
-				w.cloud.after = func(text string) error {
+				w.cloud.lose(func(text string) error {
 					if count++; count == point {
 						return refuse(lbsync.Unknown, strings.Fields(text)[0], "no answer")
 					}
 					return nil
-				}
+				})
 				w.run()
 				life(w, func() { w.pass(5 * time.Minute) })
 				reached = count >= point

@@ -42,13 +42,18 @@ lb-1 of web
 
 func TestALookupThatFailsBlocksNobodyAndCostsNoTarget(t *testing.T) {
 	inWorld(t, func(w *world) {
-		answer := error(nil)
-		w.config.Instances = func(context.Context, netip.Addr) (string, bool, error) { return "ins-00000009", true, answer }
+		var refused atomic.Bool
+		w.config.Instances = func(context.Context, netip.Addr) (string, bool, error) {
+			if refused.Load() {
+				return "", false, errors.New("connection refused")
+			}
+			return "ins-00000009", true, nil
+		}
 		w.put(kubetest.Node(9, unnamed))
 		w.run()
 		w.pass(time.Minute)
 		w.cloud.take()
-		answer = errors.New("connection refused")
+		refused.Store(true)
 		w.run() // and knows nothing of n9 any more
 		w.pass(time.Hour)
 		w.wantCalls("the target of the node stays")
@@ -57,7 +62,7 @@ func TestALookupThatFailsBlocksNobodyAndCostsNoTarget(t *testing.T) {
 		w.pass(5 * time.Minute)
 		w.wantCalls("others come and go, but what may be the node's stays",
 			"Register lb-1 TCP:80/ins-00000004:30080=10")
-		answer = nil
+		refused.Store(false)
 		w.pass(10 * time.Minute)
 		w.wantCalls("answered at last", "Reweight lb-1 TCP:80/ins-00000003:30080=0", "Deregister lb-1 TCP:80/ins-00000003:30080=0")
 	}, kubetest.Service("web"))
@@ -65,9 +70,9 @@ func TestALookupThatFailsBlocksNobodyAndCostsNoTarget(t *testing.T) {
 
 func TestANodeKeepsItsLastKnownInstance(t *testing.T) {
 	inWorld(t, func(w *world) {
-		found := true
+		var gone atomic.Bool
 		w.config.Instances = func(context.Context, netip.Addr) (string, bool, error) {
-			if !found {
+			if gone.Load() {
 				return "", false, nil
 			}
 			return "ins-00000009", true, nil
@@ -76,7 +81,7 @@ func TestANodeKeepsItsLastKnownInstance(t *testing.T) {
 		w.run()
 		w.pass(time.Minute)
 		w.cloud.take()
-		found = false
+		gone.Store(true)
 		w.put(kubetest.Node(9, unnamed, func(n *corev1.Node) { n.Status.Addresses[0].Address = "10.0.0.99" }))
 		w.pass(time.Hour)
 		w.wantCalls("another address, of no instance")

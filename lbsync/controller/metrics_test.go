@@ -52,7 +52,7 @@ func TestTheTimeFromAnEndpointsChangeToItsTargetIsMeasured(t *testing.T) {
 		w.put(kubetest.Node(4))
 		w.put(triggered(kubetest.Slice("web", at(1, 2, 3, 4)...), time.Now()))
 		w.pass(500 * time.Millisecond)
-		w.cloud.before = nil
+		w.cloud.fail(nil)
 		w.pass(5 * time.Second)
 		count, after := measured()
 		w.want("measurements", count, 2)
