@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package deploy checks the manifests that are applied as they are. It has no code of its own.
 package deploy
 
 import (

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package examples checks that the manifests that people copy say what their comments promise. It has no
-// code of its own.
 package examples
 
 import (
