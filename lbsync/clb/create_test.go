@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/clbsync/clbsync/clbsim"
@@ -96,6 +97,39 @@ func TestCreationIsSafeToRepeat(t *testing.T) {
 			w.deleteByHand(w.create(public()).ID)
 			<-time.After(2 * time.Hour)
 			w.only(w.create(public()).ID)
+		})
+	})
+	t.Run("one that is made so slowly that nobody can say anything of it is not bought twice", func(t *testing.T) {
+		simulated(t, func(c *clbsim.Config) {
+			c.Assumptions.CreateListed = "at-end"
+			c.Tasks.Delay = clbsim.Duration(45 * time.Second)
+		}, func(t *testing.T, w world) {
+			w.fault(admin.Fault{Action: "DescribeTaskStatus", Kind: admin.KindError, Code: "InvalidParameter", Message: "no such task", Count: -1})
+			w.only(w.create(public()).ID)
+		})
+	})
+	t.Run("an order whose request CLB has forgotten is found by its deal", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var tags []any
+			for k, v := range owner.Tags() {
+				tags = append(tags, map[string]any{"TagKey": k, "TagValue": v})
+			}
+			c, _ := stubbed(t, func(action string, params map[string]any) any {
+				switch {
+				case action == actionCreate:
+					return map[string]any{"LoadBalancerIds": []string{}, "DealName": "deal-1"}
+				case action == "DescribeTaskStatus" && params["TaskId"] == nil && params["DealName"] == "deal-1":
+					return map[string]any{"Status": taskDone, "LoadBalancerIds": []string{"lb-1"}}
+				case action == "DescribeTaskStatus":
+					return failure{"InvalidParameter", "no such task"}
+				case params["LoadBalancerIds"] != nil:
+					return map[string]any{"LoadBalancerSet": []any{map[string]any{"LoadBalancerId": "lb-1", "Status": statusNormal, "Tags": tags}}}
+				}
+				return map[string]any{"LoadBalancerSet": []any{}}
+			})
+			if got, err := c.CreateLoadBalancer(t.Context(), public()); err != nil || got.ID != "lb-1" {
+				t.Errorf("got %+v, %v", got, err)
+			}
 		})
 	})
 	t.Run("an order that failed is told, and the next one succeeds", func(t *testing.T) {

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -152,7 +154,47 @@ func TestCredentialsAreFound(t *testing.T) {
 	})
 }
 
+func TestMetadataIsAskedWithoutProxy(t *testing.T) {
+	bare(t)
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
+		if req.URL.Path == rolePath {
+			_, _ = rw.Write([]byte("r"))
+			return
+		}
+		fmt.Fprintf(rw, `{"TmpSecretId":"role","TmpSecretKey":"k","Token":"t","ExpiredTime":%d,"Code":"Success"}`, inAnHour().Unix())
+	}))
+	t.Cleanup(server.Close)
+	proxied := &http.Transport{Proxy: func(*http.Request) (*url.URL, error) { return nil, errors.New("the proxy knows no metadata") }}
+	c, err := New(Config{Region: "r", VPCID: "vpc-1", Endpoints: Endpoints{Metadata: server.URL}, transport: proxied})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.keys.GetSecretId() != "role" {
+		t.Errorf("got %s", c.keys.GetSecretId())
+	}
+}
+
 func TestCredentialsRotate(t *testing.T) {
+	t.Run("a source that has none but those about to end is not asked all the time", func(t *testing.T) {
+		bare(t)
+		synctest.Test(t, func(t *testing.T) {
+			end := time.Now().Add(4 * time.Minute)
+			s := cloudServices(func() time.Time { return end })
+			c, err := New(Config{Region: "r", VPCID: "vpc-1", transport: s})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 60 {
+				if _, err := c.Quotas(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				<-time.After(time.Second)
+			}
+			if id := c.keys.GetSecretId(); id != "role-7" {
+				t.Errorf("after a minute it holds %s, want role-7: one more every 10 s", id)
+			}
+		})
+	})
 	t.Run("those of a role are renewed before they end", func(t *testing.T) {
 		bare(t)
 		synctest.Test(t, func(t *testing.T) {

@@ -112,7 +112,7 @@ func TestInstance(t *testing.T) {
 				t.Fatal(ok, err)
 			}
 			broken = failure{"InternalError", ""}
-			<-time.After(3 * time.Hour)
+			<-time.After(30 * time.Minute)
 			if i, ok, err := c.Instance(t.Context(), "ins-1"); !ok || err != nil || i.ID != "ins-1" {
 				t.Errorf("got %+v, %v, %v", i, ok, err)
 			}
