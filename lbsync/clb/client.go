@@ -150,7 +150,7 @@ func requestID(resp any) (string, error) {
 	if body.IsNil() {
 		return "", errors.New("the answer has no Response")
 	}
-	id, _ := body.Elem().FieldByName("RequestId").Interface().(*string)
+	id, _ := reflect.TypeAssert[*string](body.Elem().FieldByName("RequestId"))
 	return deref(id), nil
 }
 

@@ -4,6 +4,7 @@ package clb
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -147,9 +148,7 @@ func TestCreationIsSafeToRepeat(t *testing.T) {
 func TestWhichLoadBalancerIsTheOwners(t *testing.T) {
 	byHand := func(w world, more map[string]any) {
 		request := map[string]any{"LoadBalancerType": "OPEN", "Forward": 1, "VpcId": "vpc-2ab3c4d5"}
-		for k, v := range more {
-			request[k] = v
-		}
+		maps.Copy(request, more)
 		w.console("CreateLoadBalancer", request)
 	}
 	t.Run("not the one with the name", func(t *testing.T) {

@@ -170,7 +170,7 @@ func (c Config) readOIDC(ctx context.Context) (secret, error) {
 	}
 	var out struct {
 		Response struct {
-			Credentials struct{ Token, TmpSecretId, TmpSecretKey string }
+			Credentials struct{ Token, TmpSecretID, TmpSecretKey string }
 			ExpiredTime int64
 		}
 	}
@@ -179,7 +179,7 @@ func (c Config) readOIDC(ctx context.Context) (secret, error) {
 	}
 	r, now := out.Response, time.Now()
 	expire := time.Unix(r.ExpiredTime, 0)
-	s := secret{id: r.Credentials.TmpSecretId, key: r.Credentials.TmpSecretKey, token: r.Credentials.Token, expire: expire}
+	s := secret{id: r.Credentials.TmpSecretID, key: r.Credentials.TmpSecretKey, token: r.Credentials.Token, expire: expire}
 	s.renew = now.Add(expire.Sub(now) * 9 / 10)
 	return s, s.complete("AssumeRoleWithWebIdentity of " + role)
 }
@@ -198,7 +198,7 @@ func (c Config) readRole(ctx context.Context) (secret, error) {
 		return secret{}, err
 	}
 	var r struct {
-		TmpSecretId, TmpSecretKey, Token, Code string
+		TmpSecretID, TmpSecretKey, Token, Code string
 		ExpiredTime                            int64
 	}
 	if err := json.Unmarshal(body, &r); err != nil {
@@ -207,7 +207,7 @@ func (c Config) readRole(ctx context.Context) (secret, error) {
 	if r.Code != "Success" {
 		return secret{}, fmt.Errorf("%s%s: code %q", base, role, r.Code)
 	}
-	s := secret{id: r.TmpSecretId, key: r.TmpSecretKey, token: r.Token, expire: time.Unix(r.ExpiredTime, 0)}
+	s := secret{id: r.TmpSecretID, key: r.TmpSecretKey, token: r.Token, expire: time.Unix(r.ExpiredTime, 0)}
 	s.renew = s.expire.Add(-roleMargin)
 	return s, s.complete(base + role)
 }
@@ -227,7 +227,7 @@ func (c Config) fetch(ctx context.Context, url string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", url, err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("%s: %s", url, resp.Status)
 	}

@@ -27,7 +27,9 @@ func bare(t *testing.T) {
 		t.Setenv(v, "")
 	}
 	t.Setenv("TENCENTCLOUD_CREDENTIALS_FILE", "")
-	os.Unsetenv("TENCENTCLOUD_CREDENTIALS_FILE")
+	if err := os.Unsetenv("TENCENTCLOUD_CREDENTIALS_FILE"); err != nil {
+		t.Fatal(err)
+	}
 	t.Setenv("HOME", t.TempDir())
 }
 
@@ -161,7 +163,7 @@ func TestMetadataIsAskedWithoutProxy(t *testing.T) {
 			_, _ = rw.Write([]byte("r"))
 			return
 		}
-		fmt.Fprintf(rw, `{"TmpSecretId":"role","TmpSecretKey":"k","Token":"t","ExpiredTime":%d,"Code":"Success"}`, inAnHour().Unix())
+		_, _ = fmt.Fprintf(rw, `{"TmpSecretId":"role","TmpSecretKey":"k","Token":"t","ExpiredTime":%d,"Code":"Success"}`, inAnHour().Unix())
 	}))
 	t.Cleanup(server.Close)
 	proxied := &http.Transport{Proxy: func(*http.Request) (*url.URL, error) { return nil, errors.New("the proxy knows no metadata") }}

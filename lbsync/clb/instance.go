@@ -4,6 +4,7 @@ package clb
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -73,9 +74,7 @@ func (c *Client) instancesByID(ctx context.Context, ids []string) (map[string]In
 				if err != nil {
 					return nil, err
 				}
-				for id, i := range found {
-					out[id] = i
-				}
+				maps.Copy(out, found)
 			}
 		case k == lbsync.Invalid:
 			return nil, err

@@ -101,6 +101,8 @@ func (k *keyring) GetCredential() (id, key, token string) {
 }
 
 // GetSecretId is part of common.CredentialIface.
+//
+//nolint:staticcheck // the SDK's spelling
 func (k *keyring) GetSecretId() string { return k.held.Load().id }
 
 // GetSecretKey is part of common.CredentialIface.

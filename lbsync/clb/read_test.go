@@ -61,6 +61,7 @@ func TestHealth(t *testing.T) {
 		}{
 			{clbapi.TargetHealth{HealthStatus: new(true)}, lbsync.Healthy},
 			{clbapi.TargetHealth{HealthStatus: new(false)}, lbsync.HealthUnknown},
+			//nolint:staticcheck // that the misspelt field is ignored is what this shows
 			{clbapi.TargetHealth{HealthStatus: new(true), HealthStatusDetail: new("Dead"), HealthStatusDetial: new("Alive")}, lbsync.Unhealthy},
 			{clbapi.TargetHealth{}, lbsync.HealthUnknown},
 		} {

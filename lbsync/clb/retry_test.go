@@ -40,7 +40,7 @@ func TestRetry(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				calls, want := 0, kind(k)
 				_, err := retry(t.Context(), func() (int, error) { calls++; return 0, want }, silent)
-				if calls != 1 || err != want {
+				if calls != 1 || !errors.Is(err, want) {
 					t.Errorf("%d calls and %v, want 1 and the error itself", calls, err)
 				}
 			})

@@ -5,6 +5,7 @@ package clb
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/netip"
@@ -117,7 +118,7 @@ func inTurn(answers ...any) func(string, map[string]any) any {
 // asError returns err as what every failed call is.
 func asError(t testing.TB, err error) *lbsync.Error {
 	t.Helper()
-	e, ok := err.(*lbsync.Error)
+	e, ok := errors.AsType[*lbsync.Error](err)
 	if !ok {
 		t.Fatalf("error is a %T (%v), want *lbsync.Error", err, err)
 	}

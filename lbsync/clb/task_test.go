@@ -27,7 +27,7 @@ func statuses(looks ...any) func(string, map[string]any) any {
 
 var running = map[string]any{"Status": taskRunning}
 
-func modify(t *testing.T, c *Client, ctx context.Context) error {
+func modify(ctx context.Context, t *testing.T, c *Client) error {
 	t.Helper()
 	return c.ModifyListener(ctx, "lb-1", lbsync.Listener{ListenerKey: key(lbsync.TCP, 80), ID: "lbl-1", Name: "clbsync-u"})
 }
@@ -50,7 +50,7 @@ func TestTask(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c, s := stubbed(t, statuses(test.looks...))
-				err := modify(t, c, t.Context())
+				err := modify(t.Context(), t, c)
 				if n := len(slices.DeleteFunc(s.actions(), func(a string) bool { return a != "ModifyListener" })); n != 1 {
 					t.Errorf("the change was sent %d times", n)
 				}
@@ -74,7 +74,7 @@ func TestTask(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c, s := stubbed(t, statuses(running))
 			start := time.Now()
-			err := modify(t, c, t.Context())
+			err := modify(t.Context(), t, c)
 			if took := time.Since(start); took < 2*time.Minute || took > 2*time.Minute+5*time.Second {
 				t.Errorf("it gave up after %s, want 2 min", took)
 			}
@@ -96,7 +96,7 @@ func TestTask(t *testing.T) {
 	t.Run("looks that are throttled all the time do not say that the change did not run", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c, _ := stubbed(t, statuses(failure{"RequestLimitExceeded", ""}))
-			if err := modify(t, c, t.Context()); lbsync.KindOf(err) != lbsync.Unknown || err == nil {
+			if err := modify(t.Context(), t, c); lbsync.KindOf(err) != lbsync.Unknown || err == nil {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -106,7 +106,7 @@ func TestTask(t *testing.T) {
 			c, _ := stubbed(t, statuses(running))
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			if err := modify(t, c, ctx); lbsync.KindOf(err) != lbsync.Unknown || !errors.Is(err, context.DeadlineExceeded) {
+			if err := modify(ctx, t, c); lbsync.KindOf(err) != lbsync.Unknown || !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -121,7 +121,7 @@ func TestTask(t *testing.T) {
 			defer unlock()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			if err := modify(t, c, ctx); lbsync.KindOf(err) != lbsync.Busy || len(s.actions()) != 0 {
+			if err := modify(ctx, t, c); lbsync.KindOf(err) != lbsync.Busy || len(s.actions()) != 0 {
 				t.Errorf("got %v after %v", err, s.actions())
 			}
 		})
@@ -149,7 +149,7 @@ func TestExplain(t *testing.T) {
 				}
 				return test.write
 			})
-			err := modify(t, c, t.Context())
+			err := modify(t.Context(), t, c)
 			if e := asError(t, err); e.Kind != test.want || e.Code != test.write.Code {
 				t.Errorf("got %+v, want %s", e, test.want)
 			}
