@@ -20,7 +20,7 @@ func course() []lbsync.LoadBalancer {
 	web, probed := ours(key(lbsync.TCP, 80), tcpCheck, 0), ours(key(lbsync.TCP, 80), httpCheck, 0)
 	second := desired([]lbsync.Listener{probed}, onInstance("ins-00000001", 30080))
 	second.Targets[lbsync.Binding{Listener: web.ListenerKey, Target: onInstance("ins-00000001", 30080)}] = 77
-	return []lbsync.LoadBalancer{desired([]lbsync.Listener{web}, onInstance("ins-00000000", 30080), onInstance("ins-00000001", 30080)), second, desired(nil), {Instance: public()}}
+	return []lbsync.LoadBalancer{desired([]lbsync.Listener{web}, onInstance("ins-00000000", 30080), onInstance("ins-00000001", 30080)), second, desired([]lbsync.Listener{probed}), desired(nil), {Instance: public()}}
 }
 
 // run goes through a course as the controller does: after an error it reads and plans again. It returns the number of errors.
