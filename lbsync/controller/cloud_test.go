@@ -203,6 +203,11 @@ func (f *fakeCloud) targets(ctx context.Context, action, id string, changes []lb
 			if _, ok := lb.Targets[c.Binding]; ok != there {
 				return f.wrong(refuse(lbsync.Conflict, action, "%s: registered is %v, want %v", c.Binding, ok, there))
 			}
+			for b := range lb.Targets {
+				if b.Target == c.Target && b.Listener != c.Listener && b.Listener.Protocol == c.Listener.Protocol {
+					return f.wrong(refuse(lbsync.Conflict, action, "%s: %s has the target", c.Binding, b.Listener))
+				}
+			}
 			if c.Weight < 0 || c.Weight > lbsync.WeightMax {
 				return f.wrong(refuse(lbsync.Invalid, action, "%s: weight %d", c.Binding, c.Weight))
 			}

@@ -31,20 +31,24 @@ type Cloud interface {
 // Instances finds the CVM instance that has a private address in the VPC; found is false if none has it now.
 type Instances func(ctx context.Context, addr netip.Addr) (id string, found bool, err error)
 
-// Config is what a Controller needs. The first four and Settings.ClusterID are required, but Instances may
-// be nil: then nodes whose object names no instance are no targets.
+// Config is what a Controller needs: Client, Informers, Cloud and Settings.ClusterID at least. Without
+// Instances, nodes whose object names no instance are no targets.
 type Config struct {
 	Client    kubernetes.Interface            // patches services/status, writes events
 	Informers informers.SharedInformerFactory // started by the caller, after New
 	Cloud     Cloud
 	Settings  lbsync.Settings
 	Instances Instances
-	Workers   int           // CLBs that are worked on at once; 0 is 32. Fewer let slow CLBs delay others
-	Gather    time.Duration // events of one CLB within this time make one sync; 0 is 50 ms
-	Verify    time.Duration // how often, about, the actual state is read again; 0 is 10 min
-	Grace     time.Duration // how long calls in flight may go on when Run has to end; 0 is 20 s
-	Wait      time.Duration // how long Ensure and Delete wait for an outcome; 0 is 2 min
-	DryRun    bool          // plans go to the log and into Events; neither CLBs nor Services are written
+	// TargetQuota reads how many targets a listener may have, 0 if CLB does not say. Nil: it is not known,
+	// and a Service of more nodes than that fails.
+	TargetQuota func(ctx context.Context) (int, error)
+
+	Workers int           // CLBs that are worked on at once; 0 is 32. Fewer let slow CLBs delay others
+	Gather  time.Duration // events of one CLB within this time make one sync; 0 is 50 ms
+	Verify  time.Duration // how often, about, the actual state is read again; 0 is 10 min
+	Grace   time.Duration // how long calls in flight may go on when Run has to end; 0 is 20 s
+	Wait    time.Duration // how long Ensure and Delete wait for an outcome; 0 is 2 min
+	DryRun  bool          // plans go to the log and into Events; neither CLBs nor Services are written
 }
 
 // complete returns the configuration with its defaults, or an error that names all that is wrong with it.

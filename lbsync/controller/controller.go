@@ -41,6 +41,7 @@ type Controller struct {
 	slices    cache.Indexer
 	caches    map[string]<-chan struct{} // closed when the handlers have seen all that there was; by resource
 	instances *instances
+	quota     *quota
 	queue     *queue
 	memory    memory
 
@@ -62,6 +63,7 @@ func New(cfg Config) (*Controller, error) {
 	}
 	nodes := cfg.Informers.Core().V1().Nodes().Lister()
 	c.instances = newInstances(cfg.Instances, nodes.Get, c.all)
+	c.quota = &quota{read: cfg.TargetQuota, changed: c.all, every: cfg.Verify}
 	if err := c.watch(cfg); err != nil {
 		return nil, err
 	}
@@ -84,6 +86,8 @@ func (c *Controller) Run(ctx context.Context) {
 	var lookups, workers sync.WaitGroup
 	lookups.Go(func() { c.instances.run(ctx) })
 	if c.waitForCaches(ctx) {
+		c.quota.first(ctx)
+		lookups.Go(func() { c.quota.run(ctx) })
 		logger.Info("Started", "workers", c.workers, "cluster", c.settings.ClusterID, "classOnly", c.settings.ClassOnly, "dryRun", c.dryRun)
 		for range c.workers {
 			workers.Go(func() {

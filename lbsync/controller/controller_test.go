@@ -170,8 +170,8 @@ func TestPortsAndPolicyFollowTheManifest(t *testing.T) {
 		w.wantCalls("Cluster connects", "ModifyListener lb-1 TCP:80 check TCP")
 		w.edit("web", func(s *corev1.Service) { s.Spec.Ports[0].Port = 81 })
 		w.pass(soon)
-		w.wantCalls("another port", "CreateListeners lb-1 TCP:81",
-			"Register lb-1 TCP:81/ins-00000001:30080=10 TCP:81/ins-00000002:30080=10 TCP:81/ins-00000003:30080=10", "DeleteListeners lb-1 TCP:80")
+		w.wantCalls("another number for the port", "DeleteListeners lb-1 TCP:80", "CreateListeners lb-1 TCP:81",
+			"Register lb-1 TCP:81/ins-00000001:30080=10 TCP:81/ins-00000002:30080=10 TCP:81/ins-00000003:30080=10")
 		w.want("events", w.events("web"), []string{"EnsuringLoadBalancer x4", "EnsuredLoadBalancer", "EnsuredLoadBalancer x2", "EnsuredLoadBalancer"})
 	}, kubetest.Service("web"), kubetest.Slice("web", at(1)...))
 }

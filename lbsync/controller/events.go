@@ -18,6 +18,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/clbsync/clbsync/lbsync"
+	"github.com/clbsync/clbsync/lbsync/annotation"
 )
 
 // Reasons of Events, the stock controller's where it has one: people, and programs, know those.
@@ -30,6 +31,7 @@ const (
 	eventDeleting   = "DeletingLoadBalancer"
 	eventDeleted    = "DeletedLoadBalancer"
 	eventPlan       = "Plan"
+	eventHeld       = "RemovalHeld"
 	messageMax      = 1000 // the API server takes 1024 bytes
 	failureReminder = 30 * time.Minute
 
@@ -78,6 +80,26 @@ func (c *Controller) tellInStep(r *state, svc *corev1.Service, lb lbsync.LoadBal
 		c.tell(svc, corev1.EventTypeNormal, eventUpdated, fmt.Sprintf("Updated load balancer %s%s", lb.Instance.ID, summary(r.done)))
 	}
 	r.ensuring, r.failure, r.done = false, "", map[string]int{}
+}
+
+// tellHeld says that a removal is held, and remembers since when.
+func (c *Controller) tellHeld(ctx context.Context, r *state, svc *corev1.Service, step lbsync.Step) {
+	switch {
+	case !step.Held:
+		r.held = time.Time{}
+	case r.held.IsZero():
+		r.held = time.Now()
+		count := 0
+		for _, w := range step.Waits {
+			if w.Reason == lbsync.ForRelease {
+				count++
+			}
+		}
+		message := fmt.Sprintf("%d targets stay for up to %s though nothing asks for them any more: %s. If they are to go now, annotate the Service with %s: \"true\"",
+			count, c.settings.Timing.RemovalHold, lbsync.ForRelease, annotation.AllowRemoval)
+		klog.FromContext(ctx).Info("Holding a removal", "targets", count, "for", c.settings.Timing.RemovalHold)
+		c.tell(svc, corev1.EventTypeWarning, eventHeld, message)
+	}
 }
 
 // tellDeleted says that a CLB is gone, if there was one.

@@ -49,5 +49,7 @@ func (c *Controller) gather(svc *corev1.Service) (snap lbsync.Snapshot, unsure b
 		Services:  []lbsync.Service{{Service: svc, Slices: endpoints, Options: options, Problems: problems}},
 		Nodes:     nodes,
 		Instances: instances,
+
+		TargetQuota: int(c.quota.targets.Load()),
 	}, unsure, nil
 }

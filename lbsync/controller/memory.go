@@ -25,6 +25,8 @@ type state struct {
 	verify time.Time            // when to read it again
 	twins  []lbsync.Skip        // further CLBs of the same owner
 	stamps lbsync.Memory
+	held   time.Time // since when a removal is held; zero: none is
+	tuned  time.Time // when weights were last changed among open targets
 
 	hold     time.Time // no sync before, unless a Service itself changes
 	failures int       // in a row

@@ -136,15 +136,16 @@ func (c *Controller) observe(ctx context.Context, owner lbsync.Owner, hint strin
 // steps carries out one step after the other until none is left, or the next has to wait. It returns the
 // CLB as it is then, and when to look again; 0: nothing is left.
 func (c *Controller) steps(ctx context.Context, r *state, svc *corev1.Service, actual, desired lbsync.LoadBalancer, d due) (lbsync.LoadBalancer, time.Duration, error) {
-	seen, asked := lbsync.Observation{}, false
+	seen, asked := lbsync.Observation{}, false // asked: reading the health again would tell nothing new
 	for range stepsMax {
 		if c.stopped() {
 			return actual, 0, nil
 		}
 		seen.Now = time.Now()
 		r.stamps = r.stamps.Update(actual, seen.Now)
-		seen.Memory = r.stamps
+		seen.Memory, seen.HeldSince, seen.Reweighted = r.stamps, r.held, r.tuned
 		step := lbsync.Next(actual, desired, seen, c.settings.Timing)
+		c.tellHeld(ctx, r, svc, step)
 		var err error
 		switch {
 		case !step.Plan.Empty():
@@ -155,8 +156,14 @@ func (c *Controller) steps(ctx context.Context, r *state, svc *corev1.Service, a
 				programmed(d.trigger)
 				d.trigger = time.Time{}
 			}
-			// No target that has just come is healthy yet: to ask now would be a wasted request.
-			asked = asked || len(step.Plan.Register) > 0
+			if step.Tune {
+				r.tuned = seen.Now
+			}
+			if len(step.Plan.ModifyListeners) > 0 {
+				seen.Health = nil // It was found the old way.
+			}
+			// No target that has just come, or is probed in another way now, has had its probes yet.
+			asked = asked || len(step.Plan.Register)+len(step.Plan.ModifyListeners) > 0
 		case step.Awaits(lbsync.ForHealth) && !asked:
 			if seen.Health, err = c.cloud.Health(ctx, actual.Instance.ID); err != nil {
 				return actual, 0, err

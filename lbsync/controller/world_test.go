@@ -37,7 +37,8 @@ type world struct {
 	now    *Controller
 	stop   func() // of run
 	seen   int    // actions of the client
-	told   []*corev1.Event
+	mu     sync.Mutex
+	told   []*corev1.Event // what record has kept; under mu
 }
 
 // inWorld runs the test in a bubble with a cluster of three nodes and the objects, and ends with the
@@ -108,17 +109,17 @@ const soon = time.Second
 // put creates an object, or replaces it, as somebody else in the cluster.
 func (w *world) put(o runtime.Object) {
 	w.Helper()
-	resource, m := resourceOf(o), o.(metav1.Object)
-	tracker := w.client.Tracker()
-	_, err := tracker.Get(resource, m.GetNamespace(), m.GetName())
-	if err == nil {
-		err = tracker.Update(resource, o.DeepCopyObject(), m.GetNamespace())
-	} else {
-		err = tracker.Create(resource, o.DeepCopyObject(), m.GetNamespace())
-	}
-	if err != nil {
+	if err := put(w.client, o); err != nil {
 		w.Fatal(err)
 	}
+}
+
+func put(client *fake.Clientset, o runtime.Object) error {
+	resource, m, tracker := resourceOf(o), o.(metav1.Object), client.Tracker()
+	if _, err := tracker.Get(resource, m.GetNamespace(), m.GetName()); err == nil {
+		return tracker.Update(resource, o.DeepCopyObject(), m.GetNamespace())
+	}
+	return tracker.Create(resource, o.DeepCopyObject(), m.GetNamespace())
 }
 
 func (w *world) remove(o runtime.Object) {
@@ -177,10 +178,9 @@ func (w *world) writes() []string {
 // record keeps the Events that reach the API server, in their order. The fake one cannot: it refuses the
 // second of two Events about one object at one moment, which is when they happen here.
 func (w *world) record() {
-	var mu sync.Mutex
 	w.client.PrependReactor("*", "events", func(action clienttesting.Action) (bool, runtime.Object, error) {
-		mu.Lock()
-		defer mu.Unlock()
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		switch a := action.(type) {
 		case clienttesting.CreateAction:
 			e := a.GetObject().(*corev1.Event).DeepCopy()
