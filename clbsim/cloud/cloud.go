@@ -16,7 +16,8 @@ import (
 type Cloud struct {
 	cfg       Config
 	regions   map[string]*region
-	tasks     map[string]*task
+	tasks     map[string]*task // by RequestId, replays included
+	running   map[string]*task
 	ended     []*task // in order of their end, for Retention
 	orders    map[string]*order
 	events    eventHeap
@@ -42,7 +43,7 @@ type region struct {
 
 // New returns the account that a validated configuration describes.
 func New(cfg Config) *Cloud {
-	c := &Cloud{cfg: cfg, regions: map[string]*region{}, tasks: map[string]*task{}, orders: map[string]*order{}}
+	c := &Cloud{cfg: cfg, regions: map[string]*region{}, tasks: map[string]*task{}, running: map[string]*task{}, orders: map[string]*order{}}
 	for _, name := range cfg.Regions {
 		c.regions[name] = &region{
 			cloud: c, name: name, lbs: map[string]*loadBalancer{}, names: map[string]bool{},

@@ -14,7 +14,7 @@ import (
 type State struct {
 	Version       int            `json:"version"` // changes with every visible change
 	LoadBalancers []LoadBalancer `json:"loadBalancers"`
-	Tasks         []Task         `json:"tasks"` // oldest first; ended ones as long as they are retained
+	Tasks         []Task         `json:"tasks"` // those that run, after the latest 100 that have ended
 	Instances     []Instance     `json:"instances"`
 }
 
@@ -81,10 +81,15 @@ func (c *Cloud) Snapshot() State {
 			s.Instances = append(s.Instances, *r.instances[id])
 		}
 	}
-	for _, t := range c.tasks {
+	// Whoever waits for a state gets it at every change: hours of ended tasks
+	// would be most of it.
+	const shown = 100
+	for _, t := range c.ended[max(len(c.ended)-shown, 0):] {
 		s.Tasks = append(s.Tasks, t.state())
 	}
-	slices.SortFunc(s.Tasks, func(a, b Task) int { return a.End.Compare(b.End) })
+	for _, id := range slices.Sorted(maps.Keys(c.running)) {
+		s.Tasks = append(s.Tasks, c.running[id].state())
+	}
 	return s
 }
 

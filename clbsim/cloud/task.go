@@ -56,7 +56,7 @@ func (k *call) start(lbs []*loadBalancer, effect func(now time.Time) string) *ta
 		delay = 0
 	}
 	t.end = k.Now.Add(delay)
-	k.cloud.tasks[t.id] = t
+	k.cloud.tasks[t.id], k.cloud.running[t.id] = t, t
 	if !k.Console {
 		for _, lb := range lbs {
 			lb.busy = t
@@ -100,6 +100,7 @@ func (c *Cloud) endTask(t *task, now time.Time) {
 		}
 	}
 	t.end, t.effect = now, nil
+	delete(c.running, t.id)
 	c.ended = append(c.ended, t)
 	c.due.Ended = append(c.due.Ended, t.id)
 	c.version++
