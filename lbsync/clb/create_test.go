@@ -145,6 +145,23 @@ func TestCreationIsSafeToRepeat(t *testing.T) {
 	})
 }
 
+func TestOrderThatIsRefused(t *testing.T) {
+	for _, where := range []string{"at once", "by its task"} {
+		t.Run(where+" is not placed again with other tokens", func(t *testing.T) {
+			simulated(t, nil, func(t *testing.T, w world) {
+				f := admin.Fault{Action: "CreateLoadBalancer", Kind: admin.KindError, Code: "ResourceNotFound", Message: "no such subnet", Count: -1}
+				if where == "by its task" {
+					f.Kind, f.Code, f.Message = admin.KindTaskFail, "", "The instance of the subnet does not exist"
+				}
+				w.fault(f)
+				if _, err := w.CreateLoadBalancer(t.Context(), public()); lbsync.KindOf(err) != lbsync.Invalid || len(w.writes()) != 1 {
+					t.Errorf("got %v after %v", err, w.writes())
+				}
+			})
+		})
+	}
+}
+
 func TestWhichLoadBalancerIsTheOwners(t *testing.T) {
 	byHand := func(w world, more map[string]any) {
 		request := map[string]any{"LoadBalancerType": "OPEN", "Forward": 1, "VpcId": "vpc-2ab3c4d5"}

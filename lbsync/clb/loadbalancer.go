@@ -181,14 +181,14 @@ func (c *Client) order(ctx context.Context, want lbsync.Instance, token string) 
 	}
 	resp, task, err := call(ctx, c, actionCreate, c.clb.CreateLoadBalancerWithContext, req)
 	if err != nil {
-		return "", 0, err
+		return "", 0, refused(err)
 	}
 	ids, appears := values(resp.Response.LoadBalancerIds), appearsMade
 	switch made, err := c.await(ctx, actionCreate, task, deref(resp.Response.DealName)); {
 	case errors.Is(err, errNoTask) && len(ids) > 0:
 		appears = appearsUnknown
 	case err != nil:
-		return "", 0, err
+		return "", 0, refused(err)
 	case len(ids) == 0: // CLB answers before it knows the ID when it is slow
 		ids = made
 	}
@@ -196,6 +196,17 @@ func (c *Client) order(ctx context.Context, want lbsync.Instance, token string) 
 		return "", 0, &lbsync.Error{Action: actionCreate, RequestID: task, Err: fmt.Errorf("the order led to load balancers %q instead of one", ids)}
 	}
 	return ids[0], appears, nil
+}
+
+// refused is the error of an order. What an order does not find is something that it names, such as its subnet: there is
+// no earlier CLB that is gone, and no use in another token.
+func refused(err error) error {
+	if e, ok := errors.AsType[*lbsync.Error](err); ok && e.Kind == lbsync.NotFound {
+		wrong := *e
+		wrong.Kind = lbsync.Invalid
+		return &wrong
+	}
+	return err
 }
 
 // ready waits until a CLB is in service and proves whose it is. The error's kind is NotFound if it does not appear, or goes.

@@ -85,7 +85,10 @@ func (c *Client) await(ctx context.Context, action, task, deal string) ([]string
 	if err == nil {
 		return ids, nil
 	}
-	e := &lbsync.Error{Action: action, RequestID: task, Err: fmt.Errorf("task: %w", errors.Join(err, last))}
+	e := &lbsync.Error{Action: action, RequestID: task, Err: fmt.Errorf("task: %w", err)}
+	if last != nil && !errors.Is(err, last) {
+		e.Err = fmt.Errorf("task: %w; the last look at it: %w", err, last)
+	}
 	switch {
 	case errors.Is(err, errPollTime):
 		e.Hint = "CLB works on it for longer than usual; it is looked at again"
