@@ -62,7 +62,7 @@ func answer(w http.ResponseWriter, r *http.Request, f func(*http.Request) (any, 
 	w.Header().Set("Content-Type", "application/json")
 	out, err := f(r)
 	if raw, ok := out.(json.RawMessage); ok && err == nil {
-		w.Write(raw)
+		_, _ = w.Write(raw)
 		return
 	}
 	if err != nil {
@@ -76,7 +76,7 @@ func answer(w http.ResponseWriter, r *http.Request, f func(*http.Request) (any, 
 	if err != nil {
 		b = fmt.Appendf(nil, `{"error":%q}`, err)
 	}
-	w.Write(append(b, '\n'))
+	_, _ = w.Write(append(b, '\n'))
 }
 
 // read decodes a request body; unknown fields are errors that name the field.

@@ -16,15 +16,23 @@ import (
 	"github.com/clbsync/clbsync/clbsim/cloud"
 )
 
-// Names of package cloud that a configuration needs.
-type (
-	Duration      = cloud.Duration
-	Instance      = cloud.Instance
-	Zone          = cloud.Zone
-	VPC           = cloud.VPC
-	Subnet        = cloud.Subnet
-	SecurityGroup = cloud.SecurityGroup
-)
+// Duration reads and writes as "1.5s".
+type Duration = cloud.Duration
+
+// Instance is a CVM.
+type Instance = cloud.Instance
+
+// Zone maps a zone's name to its number.
+type Zone = cloud.Zone
+
+// VPC is a network.
+type VPC = cloud.VPC
+
+// Subnet is where internal CLBs take their VIP from.
+type Subnet = cloud.Subnet
+
+// SecurityGroup admits clients to CLBs that are bound to it.
+type SecurityGroup = cloud.SecurityGroup
 
 // Config is everything that can be set. Start from Example or Load: the zero
 // value is not valid.
@@ -44,9 +52,9 @@ type Config struct {
 type Credential struct {
 	SecretID     string    `json:"secretID"`
 	SecretKey    string    `json:"secretKey"`
-	Token        string    `json:"token,omitempty"`        // of temporary credentials
-	TokenExpires time.Time `json:"tokenExpires,omitempty"` // zero is never
-	Deny         []string  `json:"deny,omitempty"`         // actions without permission, such as clb:DeleteLoadBalancer
+	Token        string    `json:"token,omitempty"`       // of temporary credentials
+	TokenExpires time.Time `json:"tokenExpires,omitzero"` // zero is never
+	Deny         []string  `json:"deny,omitempty"`        // actions without permission, such as clb:DeleteLoadBalancer
 }
 
 // RateLimits are requests per second for each action and region; 0 is no

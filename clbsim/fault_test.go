@@ -27,7 +27,7 @@ func (w *world) fault(f admin.Fault) string {
 func (w *world) add(lb string, port int64) string {
 	w.t.Helper()
 	in := clb.NewCreateListenerRequest()
-	in.LoadBalancerId, in.Protocol, in.Ports = &lb, ptr("TCP"), []*int64{&port}
+	in.LoadBalancerId, in.Protocol, in.Ports = &lb, new("TCP"), []*int64{&port}
 	_, err := w.clb.CreateListenerWithContext(w.ctx, in)
 	return code(err)
 }
@@ -102,7 +102,7 @@ func TestATaskThatFailsSaysWhy(t *testing.T) {
 	l := w.listener(lb, "TCP", 81)
 	w.fault(admin.Fault{Action: "BatchRegisterTargets", Kind: admin.KindTaskFail, Message: "cursed, too"})
 	in := clb.NewBatchRegisterTargetsRequest()
-	in.LoadBalancerId, in.Targets = &lb, []*clb.BatchTarget{{ListenerId: &l, InstanceId: ptr(node1), Port: ptr(int64(1))}}
+	in.LoadBalancerId, in.Targets = &lb, []*clb.BatchTarget{{ListenerId: &l, InstanceId: new(node1), Port: new(int64(1))}}
 	if _, err := w.clb.BatchRegisterTargets(in); code(err) != "FailedOperation" || !strings.Contains(err.Error(), "cursed, too") {
 		t.Errorf("a batch that fails answers %v", err)
 	}
@@ -155,7 +155,7 @@ func TestAPartialBatch(t *testing.T) {
 	w.fault(admin.Fault{Action: "BatchRegisterTargets", Kind: admin.KindPartial, Listeners: []string{bad}, Message: "try later"})
 	in := clb.NewBatchRegisterTargetsRequest()
 	in.LoadBalancerId = &lb
-	in.Targets = []*clb.BatchTarget{{ListenerId: &bad, InstanceId: ptr(node1), Port: ptr(int64(1))}, {ListenerId: &good, InstanceId: ptr(node1), Port: ptr(int64(2))}}
+	in.Targets = []*clb.BatchTarget{{ListenerId: &bad, InstanceId: new(node1), Port: new(int64(1))}, {ListenerId: &good, InstanceId: new(node1), Port: new(int64(2))}}
 	out := must(w.clb.BatchRegisterTargets(in))(t).Response
 	if len(out.FailListenerIdSet) != 1 || *out.FailListenerIdSet[0] != bad || *out.Message != "try later" {
 		t.Errorf("the answer is %+v", out)
@@ -211,7 +211,7 @@ func TestACallerThatDies(t *testing.T) {
 			died := make(chan error, 1)
 			go func() {
 				in := clb.NewCreateLoadBalancerRequest()
-				in.LoadBalancerType = ptr("OPEN")
+				in.LoadBalancerType = new("OPEN")
 				_, err := w.clb.CreateLoadBalancerWithContext(ctx, in)
 				died <- err
 			}()
@@ -276,7 +276,7 @@ func TestTheConsole(t *testing.T) {
 		must(0, w.adm.Console(w.ctx, "CreateLoadBalancer", map[string]string{"LoadBalancerType": "OPEN"}, &created))(t)
 	}
 	in := clb.NewCreateListenerRequest()
-	in.LoadBalancerId, in.Ports, in.Protocol = created.LoadBalancerIds[0], []*int64{ptr(int64(80))}, ptr("TCP")
+	in.LoadBalancerId, in.Ports, in.Protocol = created.LoadBalancerIds[0], []*int64{new(int64(80))}, new("TCP")
 	must(0, w.adm.Console(w.ctx, "CreateListener", in, nil))(t)
 	if !w.has(*created.LoadBalancerIds[0], 80) {
 		t.Error("the listener is not there")
@@ -320,7 +320,7 @@ func TestHealthCanBeOverridden(t *testing.T) {
 	w := start(t)
 	lb := w.balancer()
 	in := clb.NewCreateListenerRequest()
-	in.LoadBalancerId, in.Protocol, in.Ports = &lb, ptr("TCP"), []*int64{ptr(int64(80))}
+	in.LoadBalancerId, in.Protocol, in.Ports = &lb, new("TCP"), []*int64{new(int64(80))}
 	l := *must(w.clb.CreateListener(in))(t).Response.ListenerIds[0]
 	w.register(lb, l, node(node1, 30080, 10), node(node2, 30080, 10))
 	await := func(first, second string) {

@@ -121,8 +121,7 @@ func must[T any](v T, err error) func(*testing.T) T {
 
 // code returns the code of an error of the SDK, or "" without error.
 func code(err error) string {
-	var e *sdkerrors.TencentCloudSDKError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*sdkerrors.TencentCloudSDKError](err); ok {
 		return e.Code
 	}
 	if err != nil {
@@ -130,8 +129,6 @@ func code(err error) string {
 	}
 	return ""
 }
-
-func ptr[T any](v T) *T { return &v }
 
 func ptrs[T any](vs ...T) []*T {
 	out := make([]*T, len(vs))
@@ -145,7 +142,7 @@ func ptrs[T any](vs ...T) []*T {
 func (w *world) balancer() string {
 	w.t.Helper()
 	in := clb.NewCreateLoadBalancerRequest()
-	in.LoadBalancerType, in.VpcId = ptr("OPEN"), ptr(vpc)
+	in.LoadBalancerType, in.VpcId = new("OPEN"), new(vpc)
 	out := must(w.clb.CreateLoadBalancerWithContext(w.ctx, in))(w.t)
 	w.done(*out.Response.RequestId)
 	return *out.Response.LoadBalancerIds[0]
@@ -156,7 +153,7 @@ func (w *world) listener(lb, protocol string, port int64) string {
 	w.t.Helper()
 	in := clb.NewCreateListenerRequest()
 	in.LoadBalancerId, in.Protocol, in.Ports = &lb, &protocol, ptrs(port)
-	in.HealthCheck = &clb.HealthCheck{HealthSwitch: ptr(int64(0))}
+	in.HealthCheck = &clb.HealthCheck{HealthSwitch: new(int64(0))}
 	out := must(w.clb.CreateListenerWithContext(w.ctx, in))(w.t)
 	w.done(*out.Response.RequestId)
 	return *out.Response.ListenerIds[0]

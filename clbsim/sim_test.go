@@ -29,15 +29,15 @@ import (
 func TestEveryActionSpeaksToTheSDK(t *testing.T) {
 	w := start(t, tasks(5*time.Millisecond))
 	create := clb.NewCreateLoadBalancerRequest()
-	create.LoadBalancerType, create.VpcId, create.SubnetId = ptr("INTERNAL"), ptr(vpc), ptr(subnet)
-	create.LoadBalancerName, create.ClientToken = ptr("web"), ptr("token-1")
-	create.Tags = []*clb.TagInfo{{TagKey: ptr("owner"), TagValue: ptr("test")}}
+	create.LoadBalancerType, create.VpcId, create.SubnetId = new("INTERNAL"), new(vpc), new(subnet)
+	create.LoadBalancerName, create.ClientToken = new("web"), new("token-1")
+	create.Tags = []*clb.TagInfo{{TagKey: new("owner"), TagValue: new("test")}}
 	created := must(w.clb.CreateLoadBalancer(create))(t).Response
 	w.done(*created.RequestId)
 	lb := *created.LoadBalancerIds[0]
 
 	list := clb.NewDescribeLoadBalancersRequest()
-	list.Filters = []*clb.Filter{{Name: ptr("tag:owner"), Values: ptrs("test")}}
+	list.Filters = []*clb.Filter{{Name: new("tag:owner"), Values: ptrs("test")}}
 	list.AdditionalFields = ptrs("TargetCount")
 	found := must(w.clb.DescribeLoadBalancers(list))(t).Response
 	if *found.TotalCount != 1 || *found.LoadBalancerSet[0].LoadBalancerId != lb || *found.LoadBalancerSet[0].LoadBalancerVips[0] != "10.0.200.1" || *found.LoadBalancerSet[0].Status != 1 {
@@ -45,9 +45,9 @@ func TestEveryActionSpeaksToTheSDK(t *testing.T) {
 	}
 
 	attributes := clb.NewModifyLoadBalancerAttributesRequest()
-	attributes.LoadBalancerId, attributes.LoadBalancerPassToTarget, attributes.DeleteProtect = &lb, ptr(true), ptr(true)
+	attributes.LoadBalancerId, attributes.LoadBalancerPassToTarget, attributes.DeleteProtect = &lb, new(true), new(true)
 	w.done(*must(w.clb.ModifyLoadBalancerAttributes(attributes))(t).Response.RequestId)
-	attributes.DeleteProtect = ptr(false)
+	attributes.DeleteProtect = new(false)
 	w.done(*must(w.clb.ModifyLoadBalancerAttributes(attributes))(t).Response.RequestId)
 	groups := clb.NewSetLoadBalancerSecurityGroupsRequest()
 	groups.LoadBalancerId, groups.SecurityGroups = &lb, ptrs("sg-demo0001")
@@ -55,10 +55,10 @@ func TestEveryActionSpeaksToTheSDK(t *testing.T) {
 
 	l := w.listener(lb, "TCP", 80)
 	modify := clb.NewModifyListenerRequest()
-	modify.LoadBalancerId, modify.ListenerId, modify.SessionExpireTime = &lb, &l, ptr(int64(30))
+	modify.LoadBalancerId, modify.ListenerId, modify.SessionExpireTime = &lb, &l, new(int64(30))
 	modify.HealthCheck = &clb.HealthCheck{
-		HealthSwitch: ptr(int64(1)), CheckType: ptr("HTTP"), CheckPort: ptr(int64(32000)), HttpCheckPath: ptr("/healthz"), HttpCheckDomain: ptr("node"),
-		HttpVersion: ptr("HTTP/1.1"), HttpCheckMethod: ptr("GET"), HttpCode: ptr(int64(2)), SourceIpType: ptr(int64(1)),
+		HealthSwitch: new(int64(1)), CheckType: new("HTTP"), CheckPort: new(int64(32000)), HttpCheckPath: new("/healthz"), HttpCheckDomain: new("node"),
+		HttpVersion: new("HTTP/1.1"), HttpCheckMethod: new("GET"), HttpCode: new(int64(2)), SourceIpType: new(int64(1)),
 	}
 	w.done(*must(w.clb.ModifyListener(modify))(t).Response.RequestId)
 	listeners := clb.NewDescribeListenersRequest()
@@ -70,10 +70,10 @@ func TestEveryActionSpeaksToTheSDK(t *testing.T) {
 
 	tags := tag.NewTagResourcesRequest()
 	resource := "qcs::clb:ap-guangzhou:uin/100000000001:clb/" + lb
-	tags.ResourceList, tags.Tags = ptrs(resource), []*tag.Tag{{TagKey: ptr("late"), TagValue: ptr("1")}}
+	tags.ResourceList, tags.Tags = ptrs(resource), []*tag.Tag{{TagKey: new("late"), TagValue: new("1")}}
 	must(w.tag.TagResources(tags))(t)
 	byTags := tag.NewDescribeResourcesByTagsRequest()
-	byTags.TagFilters = []*tag.TagFilter{{TagKey: ptr("late"), TagValue: ptrs("1")}}
+	byTags.TagFilters = []*tag.TagFilter{{TagKey: new("late"), TagValue: ptrs("1")}}
 	if got := must(w.tag.DescribeResourcesByTags(byTags))(t).Response; *got.TotalCount != 1 || *got.Rows[0].ResourceId != lb {
 		t.Errorf("by tag: %d resources", *got.TotalCount)
 	}
@@ -87,7 +87,7 @@ func TestEveryActionSpeaksToTheSDK(t *testing.T) {
 	}
 
 	some := cvm.NewDescribeInstancesRequest()
-	some.Filters = []*cvm.Filter{{Name: ptr("private-ip-address"), Values: ptrs("10.0.0.12")}, {Name: ptr("vpc-id"), Values: ptrs(vpc)}}
+	some.Filters = []*cvm.Filter{{Name: new("private-ip-address"), Values: ptrs("10.0.0.12")}, {Name: new("vpc-id"), Values: ptrs(vpc)}}
 	if got := must(w.cvm.DescribeInstances(some))(t).Response; *got.TotalCount != 1 || *got.InstanceSet[0].InstanceId != node2 || *got.InstanceSet[0].Placement.Zone != "ap-guangzhou-4" {
 		t.Errorf("the instance by address: %+v", got.InstanceSet)
 	}
@@ -127,16 +127,16 @@ func (w *world) targetLife(t *testing.T, lb, l string) {
 	t.Helper()
 	w.register(lb, l, node(node1, 30080, 10))
 	weight := clb.NewModifyTargetWeightRequest()
-	weight.LoadBalancerId, weight.ListenerId, weight.Targets, weight.Weight = &lb, &l, []*clb.Target{{InstanceId: ptr(node1), Port: ptr(int64(30080))}}, ptr(int64(0))
+	weight.LoadBalancerId, weight.ListenerId, weight.Targets, weight.Weight = &lb, &l, []*clb.Target{{InstanceId: new(node1), Port: new(int64(30080))}}, new(int64(0))
 	w.done(*must(w.clb.ModifyTargetWeight(weight))(t).Response.RequestId)
 	in := clb.NewBatchRegisterTargetsRequest()
-	in.LoadBalancerId, in.Targets = &lb, []*clb.BatchTarget{{ListenerId: &l, InstanceId: ptr(node2), Port: ptr(int64(30080))}, {ListenerId: &l, EniIp: ptr("10.1.1.1"), Port: ptr(int64(8080)), Weight: ptr(int64(7))}}
+	in.LoadBalancerId, in.Targets = &lb, []*clb.BatchTarget{{ListenerId: &l, InstanceId: new(node2), Port: new(int64(30080))}, {ListenerId: &l, EniIp: new("10.1.1.1"), Port: new(int64(8080)), Weight: new(int64(7))}}
 	if out := must(w.clb.BatchRegisterTargets(in))(t).Response; len(out.FailListenerIdSet) != 0 {
 		t.Errorf("failed listeners %v: %s", out.FailListenerIdSet, *out.Message)
 	}
 	weights := clb.NewBatchModifyTargetWeightRequest()
 	weights.LoadBalancerId = &lb
-	weights.ModifyList = []*clb.RsWeightRule{{ListenerId: &l, Weight: ptr(int64(3)), Targets: []*clb.Target{{InstanceId: ptr(node2), Port: ptr(int64(30080))}, node(node1, 30080, 0)}}}
+	weights.ModifyList = []*clb.RsWeightRule{{ListenerId: &l, Weight: new(int64(3)), Targets: []*clb.Target{{InstanceId: new(node2), Port: new(int64(30080))}, node(node1, 30080, 0)}}}
 	w.done(*must(w.clb.BatchModifyTargetWeight(weights))(t).Response.RequestId)
 
 	targets := clb.NewDescribeTargetsRequest()
@@ -159,7 +159,7 @@ func (w *world) targetLife(t *testing.T, lb, l string) {
 		}
 	}
 	out := clb.NewDeregisterTargetsRequest()
-	out.LoadBalancerId, out.ListenerId, out.Targets = &lb, &l, []*clb.Target{{InstanceId: ptr(node1), Port: ptr(int64(30080))}}
+	out.LoadBalancerId, out.ListenerId, out.Targets = &lb, &l, []*clb.Target{{InstanceId: new(node1), Port: new(int64(30080))}}
 	w.done(*must(w.clb.DeregisterTargets(out))(t).Response.RequestId)
 	gone := clb.NewBatchDeregisterTargetsRequest()
 	gone.LoadBalancerId, gone.Targets = &lb, in.Targets
@@ -192,7 +192,7 @@ func TestCallersAreRefusedAtTheDoor(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			w.connect(tc.key, tc.region)
 			in := clb.NewCreateLoadBalancerRequest()
-			in.LoadBalancerType = ptr("OPEN")
+			in.LoadBalancerType = new("OPEN")
 			_, err := w.clb.CreateLoadBalancerWithContext(w.ctx, in)
 			if got := code(err); got != tc.want {
 				t.Errorf("answered %q, want %q", got, tc.want)
@@ -301,7 +301,7 @@ func TestABatchIsSynchronous(t *testing.T) {
 			busy = code(err)
 		})
 		in := clb.NewBatchRegisterTargetsRequest()
-		in.LoadBalancerId, in.Targets = &lb, []*clb.BatchTarget{{ListenerId: &l, InstanceId: ptr(node1), Port: ptr(int64(30080))}}
+		in.LoadBalancerId, in.Targets = &lb, []*clb.BatchTarget{{ListenerId: &l, InstanceId: new(node1), Port: new(int64(30080))}}
 		out := must(w.clb.BatchRegisterTargets(in))(t)
 		if took := time.Since(began); took != 2*time.Second {
 			t.Errorf("answered after %v, want 2s", took)
@@ -326,7 +326,7 @@ func TestABatchCanBeAsynchronous(t *testing.T) {
 		l := w.listener(lb, "TCP", 80)
 		began := time.Now()
 		in := clb.NewBatchRegisterTargetsRequest()
-		in.LoadBalancerId, in.Targets = &lb, []*clb.BatchTarget{{ListenerId: &l, InstanceId: ptr(node1), Port: ptr(int64(30080))}}
+		in.LoadBalancerId, in.Targets = &lb, []*clb.BatchTarget{{ListenerId: &l, InstanceId: new(node1), Port: new(int64(30080))}}
 		out := must(w.clb.BatchRegisterTargets(in))(t)
 		if took := time.Since(began); took != 0 || len(w.targets(l)) != 0 {
 			t.Errorf("answered after %v with %d targets, want at once with none", took, len(w.targets(l)))
@@ -344,7 +344,7 @@ func TestTimeIsTheBubbles(t *testing.T) {
 		w := newBubble(t, tasks(6*time.Second), func(c *clbsim.Config) { c.Health.Speedup = 1 })
 		lb := w.balancer()
 		in := clb.NewCreateListenerRequest()
-		in.LoadBalancerId, in.Protocol, in.Ports = &lb, ptr("TCP"), ptrs[int64](80)
+		in.LoadBalancerId, in.Protocol, in.Ports = &lb, new("TCP"), ptrs[int64](80)
 		out := must(w.clb.CreateListener(in))(t)
 		w.done(*out.Response.RequestId)
 		w.register(lb, *out.Response.ListenerIds[0], node(node1, 30080, 10))

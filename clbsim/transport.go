@@ -4,6 +4,8 @@ package clbsim
 
 import (
 	"bytes"
+	"cmp"
+	"errors"
 	"io"
 	"net/http"
 )
@@ -25,14 +27,14 @@ func (t transport) RoundTrip(r *http.Request) (resp *http.Response, err error) {
 	}
 	defer in.Body.Close()
 	defer func() {
-		if v := recover(); v == http.ErrAbortHandler {
-			resp, err = nil, io.ErrUnexpectedEOF
-			if r.Context().Err() != nil {
-				err = r.Context().Err()
-			}
-		} else if v != nil {
+		v := recover()
+		if v == nil {
+			return
+		}
+		if e, ok := v.(error); !ok || !errors.Is(e, http.ErrAbortHandler) {
 			panic(v)
 		}
+		resp, err = nil, cmp.Or(r.Context().Err(), io.ErrUnexpectedEOF)
 	}()
 	w := &recorder{header: http.Header{}, status: http.StatusOK}
 	t.handler.ServeHTTP(w, in)

@@ -13,17 +13,29 @@ import (
 	"github.com/clbsync/clbsync/clbsim/cloud"
 )
 
-// What the admin port shows and takes, under one name for its users.
-type (
-	State        = cloud.State
-	LoadBalancer = cloud.LoadBalancer
-	Listener     = cloud.Listener
-	Target       = cloud.Target
-	Task         = cloud.Task
-	Instance     = cloud.Instance
-	Override     = cloud.Override
-	Duration     = cloud.Duration
-)
+// State is everything that exists.
+type State = cloud.State
+
+// LoadBalancer is one CLB in a State.
+type LoadBalancer = cloud.LoadBalancer
+
+// Listener is one listener in a State.
+type Listener = cloud.Listener
+
+// Target is one target in a State.
+type Target = cloud.Target
+
+// Task is one asynchronous task in a State.
+type Task = cloud.Task
+
+// Instance is a CVM.
+type Instance = cloud.Instance
+
+// Override forces the health of targets.
+type Override = cloud.Override
+
+// Duration reads and writes as "1.5s".
+type Duration = cloud.Duration
 
 // Call is one call of the API. It is recorded when it arrives and completed
 // when it is answered.

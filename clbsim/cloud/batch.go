@@ -164,7 +164,7 @@ func batchModifyTargetWeight(k *call, in *clb.BatchModifyTargetWeightRequest) (*
 		switch {
 		case err != nil:
 			return nil, err
-		case r.LocationId != nil || r.Domain != nil || r.Url != nil:
+		case r.LocationId != nil || r.Domain != nil || r.Url != nil: //nolint:staticcheck // deprecated fields can still be sent
 			return nil, errorf(codeInvalid, "LocationId, Domain and Url are for HTTP and HTTPS listeners, %s is %s.", l.id, l.protocol)
 		}
 		effect, err := k.reweigh(l, refs[i])

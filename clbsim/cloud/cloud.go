@@ -4,7 +4,6 @@ package cloud
 
 import (
 	"container/heap"
-	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"reflect"
@@ -270,8 +269,6 @@ func wireTime(t time.Time) *string {
 	return &s
 }
 
-func ptr[T any](v T) *T { return &v }
-
 // value returns what p points at, or the zero value.
 func value[T any](p *T) T {
 	if p == nil {
@@ -296,5 +293,3 @@ func pointers[T any](vs []T) []*T {
 	}
 	return out
 }
-
-func describe(format string, args ...any) *string { return ptr(fmt.Sprintf(format, args...)) }

@@ -49,9 +49,9 @@ func TestDecodeIsStrict(t *testing.T) {
 // What the SDK encodes, decodes to the same: the tags are the wire.
 func TestDecodeReadsWhatTheSDKWrites(t *testing.T) {
 	in := clb.NewCreateListenerRequest()
-	in.LoadBalancerId, in.Protocol, in.Ports = ptr("lb-1"), ptr("TCP"), []*int64{ptr(int64(80)), ptr(int64(443))}
-	in.HealthCheck = &clb.HealthCheck{HealthSwitch: ptr(int64(0)), HttpCheckPath: ptr("/ü")}
-	in.DeregisterTargetRst, in.EndPort = ptr(false), ptr(uint64(9))
+	in.LoadBalancerId, in.Protocol, in.Ports = new("lb-1"), new("TCP"), []*int64{new(int64(80)), new(int64(443))}
+	in.HealthCheck = &clb.HealthCheck{HealthSwitch: new(int64(0)), HttpCheckPath: new("/ü")}
+	in.DeregisterTargetRst, in.EndPort = new(false), new(uint64(9))
 	var out clb.CreateListenerRequest
 	if err := decode([]byte(in.ToJsonString()), &out); err != nil {
 		t.Fatal(err)

@@ -86,7 +86,7 @@ func (h HealthCheck) with(in *clb.HealthCheck, protocol string, a Assumptions) (
 	return h, h.check(protocol, a)
 }
 
-// checkRanges checks each field by itself.
+// checkRanges checks the numbers, each by itself.
 func checkRanges(in *clb.HealthCheck) *Error {
 	for _, f := range []struct {
 		name     string
@@ -105,9 +105,15 @@ func checkRanges(in *clb.HealthCheck) *Error {
 			return errorf(codeValue, "The value of HealthCheck.%s is %d, it should be %d to %d.", f.name, *f.value, f.min, f.max)
 		}
 	}
-	switch p := in.CheckPort; {
-	case p != nil && *p != -1 && (*p < 1 || *p > 65535):
+	if p := in.CheckPort; p != nil && *p != -1 && (*p < 1 || *p > 65535) {
 		return errorf(codeValue, "The value of HealthCheck.CheckPort is %d, it should be 1 to 65535, or -1.", *p)
+	}
+	return checkTexts(in)
+}
+
+// checkTexts checks the fields that are not numbers, each by itself.
+func checkTexts(in *clb.HealthCheck) *Error {
+	switch {
 	case in.HttpCheckPath != nil && (!strings.HasPrefix(*in.HttpCheckPath, "/") || len(*in.HttpCheckPath) > 200):
 		return errorf(codeValue, "HealthCheck.HttpCheckPath should begin with / and have at most 200 characters.")
 	case in.HttpCheckMethod != nil && *in.HttpCheckMethod != "HEAD" && *in.HttpCheckMethod != "GET":
@@ -166,21 +172,21 @@ func (h HealthCheck) rules(c Health) health.Check {
 
 func (h HealthCheck) wire(protocol string) *clb.HealthCheck {
 	out := &clb.HealthCheck{
-		HealthSwitch: ptr(int64(0)), TimeOut: ptr(h.Timeout), IntervalTime: ptr(h.Interval), HealthNum: ptr(h.HealthNum),
-		UnHealthNum: ptr(h.UnhealthNum), CheckType: ptr(h.Type), SourceIpType: ptr(h.SourceIPType),
+		HealthSwitch: new(int64(0)), TimeOut: new(h.Timeout), IntervalTime: new(h.Interval), HealthNum: new(h.HealthNum),
+		UnHealthNum: new(h.UnhealthNum), CheckType: new(h.Type), SourceIpType: new(h.SourceIPType),
 	}
 	if h.On {
-		out.HealthSwitch = ptr(int64(1))
+		out.HealthSwitch = new(int64(1))
 	}
 	if h.Port != 0 {
-		out.CheckPort = ptr(h.Port)
+		out.CheckPort = new(h.Port)
 	}
 	if h.Type == CheckHTTP && protocol == "TCP" {
-		out.HttpCode, out.HttpCheckPath, out.HttpCheckDomain = ptr(h.HTTPCode), ptr(h.HTTPPath), ptr(h.HTTPDomain)
-		out.HttpCheckMethod, out.HttpVersion = ptr(h.HTTPMethod), ptr(h.HTTPVersion)
+		out.HttpCode, out.HttpCheckPath, out.HttpCheckDomain = new(h.HTTPCode), new(h.HTTPPath), new(h.HTTPDomain)
+		out.HttpCheckMethod, out.HttpVersion = new(h.HTTPMethod), new(h.HTTPVersion)
 	}
 	if h.Type == CheckCustom {
-		out.ContextType, out.SendContext, out.RecvContext = ptr(h.Context), ptr(h.Send), ptr(h.Receive)
+		out.ContextType, out.SendContext, out.RecvContext = new(h.Context), new(h.Send), new(h.Receive)
 	}
 	return out
 }

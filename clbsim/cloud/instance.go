@@ -97,7 +97,7 @@ func describeInstances(k *call, in *cvm.DescribeInstancesRequest) (*cvm.Describe
 			found = append(found, i)
 		}
 	}
-	out := &cvm.DescribeInstancesResponseParams{TotalCount: ptr(int64(len(found))), InstanceSet: []*cvm.Instance{}}
+	out := &cvm.DescribeInstancesResponseParams{TotalCount: new(int64(len(found))), InstanceSet: []*cvm.Instance{}}
 	for _, i := range slice(found, int(min(offset, 1<<20)), int(limit)) {
 		out.InstanceSet = append(out.InstanceSet, i.wire())
 	}
@@ -177,16 +177,16 @@ func (c *Cloud) checkAddresses(want []string) *Error {
 
 func (i *Instance) wire() *cvm.Instance {
 	out := &cvm.Instance{
-		Placement: &cvm.Placement{Zone: ptr(i.Zone), ProjectId: ptr(int64(0))}, InstanceId: ptr(i.ID), InstanceType: ptr(i.Type), InstanceName: ptr(i.Name),
-		InstanceState: ptr(i.State), RestrictState: ptr("NORMAL"), InstanceChargeType: ptr("POSTPAID_BY_HOUR"),
-		PrivateIpAddresses: []*string{ptr(i.PrivateIP)}, VirtualPrivateCloud: &cvm.VirtualPrivateCloud{VpcId: ptr(i.VPC), SubnetId: ptr(i.Subnet)},
+		Placement: &cvm.Placement{Zone: new(i.Zone), ProjectId: new(int64(0))}, InstanceId: new(i.ID), InstanceType: new(i.Type), InstanceName: new(i.Name),
+		InstanceState: new(i.State), RestrictState: new("NORMAL"), InstanceChargeType: new("POSTPAID_BY_HOUR"),
+		PrivateIpAddresses: []*string{new(i.PrivateIP)}, VirtualPrivateCloud: &cvm.VirtualPrivateCloud{VpcId: new(i.VPC), SubnetId: new(i.Subnet)},
 		Tags: []*cvm.Tag{},
 	}
 	if i.PublicIP != "" {
-		out.PublicIpAddresses = []*string{ptr(i.PublicIP)}
+		out.PublicIpAddresses = []*string{new(i.PublicIP)}
 	}
 	for _, key := range slices.Sorted(maps.Keys(i.Tags)) {
-		out.Tags = append(out.Tags, &cvm.Tag{Key: ptr(key), Value: ptr(i.Tags[key])})
+		out.Tags = append(out.Tags, &cvm.Tag{Key: new(key), Value: new(i.Tags[key])})
 	}
 	return out
 }
@@ -195,9 +195,9 @@ func describeZones(k *call, _ *cvm.DescribeZonesRequest) (*cvm.DescribeZonesResp
 	out := &cvm.DescribeZonesResponseParams{ZoneSet: []*cvm.ZoneInfo{}}
 	for _, z := range k.cloud.cfg.Zones {
 		if strings.HasPrefix(z.Name, k.name+"-") {
-			out.ZoneSet = append(out.ZoneSet, &cvm.ZoneInfo{Zone: ptr(z.Name), ZoneId: ptr(z.ID), ZoneName: ptr(z.Name), ZoneState: ptr("AVAILABLE")})
+			out.ZoneSet = append(out.ZoneSet, &cvm.ZoneInfo{Zone: new(z.Name), ZoneId: new(z.ID), ZoneName: new(z.Name), ZoneState: new("AVAILABLE")})
 		}
 	}
-	out.TotalCount = ptr(uint64(len(out.ZoneSet)))
+	out.TotalCount = new(uint64(len(out.ZoneSet)))
 	return out, nil
 }

@@ -168,7 +168,7 @@ func describeListeners(k *call, in *clb.DescribeListenersRequest) (*clb.Describe
 			out.Listeners = append(out.Listeners, l.wire())
 		}
 	}
-	out.TotalCount = ptr(uint64(len(out.Listeners)))
+	out.TotalCount = new(uint64(len(out.Listeners)))
 	return out, nil
 }
 
@@ -266,10 +266,10 @@ func (l *listener) drop() {
 func (l *listener) wire() *clb.Listener {
 	s := l.settings
 	return &clb.Listener{
-		ListenerId: &l.id, ListenerName: ptr(l.name), Protocol: &l.protocol, Port: &l.port, CreateTime: wireTime(l.created), EndPort: ptr(int64(0)),
-		HealthCheck: s.check.wire(l.protocol), Scheduler: ptr(s.scheduler), SessionExpireTime: ptr(s.sessionExpire), SessionType: ptr(s.sessionType),
-		SniSwitch: ptr(int64(0)), TargetType: ptr("NODE"), KeepaliveEnable: ptr(int64(0)), DeregisterTargetRst: ptr(s.deregisterRst),
-		AttrFlags: s.attributes(), MaxConn: ptr(s.maxConn), MaxCps: ptr(s.maxCps), IdleConnectTimeout: ptr(s.idleTimeout),
-		RescheduleStartTime: ptr(s.rescheduleStart), RescheduleInterval: ptr(uint64(s.rescheduleInterval)),
+		ListenerId: &l.id, ListenerName: new(l.name), Protocol: &l.protocol, Port: &l.port, CreateTime: wireTime(l.created), EndPort: new(int64(0)),
+		HealthCheck: s.check.wire(l.protocol), Scheduler: new(s.scheduler), SessionExpireTime: new(s.sessionExpire), SessionType: new(s.sessionType),
+		SniSwitch: new(int64(0)), TargetType: new("NODE"), KeepaliveEnable: new(int64(0)), DeregisterTargetRst: new(s.deregisterRst),
+		AttrFlags: s.attributes(), MaxConn: new(s.maxConn), MaxCps: new(s.maxCps), IdleConnectTimeout: new(s.idleTimeout),
+		RescheduleStartTime: new(s.rescheduleStart), RescheduleInterval: new(uint64(s.rescheduleInterval)),
 	}
 }

@@ -340,7 +340,7 @@ func modifyLoadBalancerAttributes(k *call, in *clb.ModifyLoadBalancerAttributesR
 		lb.changed = now
 		return ""
 	})
-	return &clb.ModifyLoadBalancerAttributesResponseParams{DealName: ptr("")}, nil
+	return &clb.ModifyLoadBalancerAttributesResponseParams{DealName: new("")}, nil
 }
 
 func setLoadBalancerSecurityGroups(k *call, in *clb.SetLoadBalancerSecurityGroupsRequest) (*clb.SetLoadBalancerSecurityGroupsResponseParams, *Error) {
@@ -392,7 +392,7 @@ func checkName(field string, name *string) *Error {
 func sortedTags(tags map[string]string) []*clb.TagInfo {
 	out := []*clb.TagInfo{}
 	for _, k := range slices.Sorted(maps.Keys(tags)) {
-		out = append(out, &clb.TagInfo{TagKey: ptr(k), TagValue: ptr(tags[k])})
+		out = append(out, &clb.TagInfo{TagKey: new(k), TagValue: new(tags[k])})
 	}
 	return out
 }

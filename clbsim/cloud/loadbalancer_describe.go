@@ -37,7 +37,7 @@ func describeLoadBalancers(k *call, in *clb.DescribeLoadBalancersRequest) (*clb.
 	if err := sortLoadBalancers(found, in); err != nil {
 		return nil, err
 	}
-	out := &clb.DescribeLoadBalancersResponseParams{TotalCount: ptr(uint64(len(found))), LoadBalancerSet: []*clb.LoadBalancer{}}
+	out := &clb.DescribeLoadBalancersResponseParams{TotalCount: new(uint64(len(found))), LoadBalancerSet: []*clb.LoadBalancer{}}
 	for _, lb := range slice(found, offset, limit) {
 		out.LoadBalancerSet = append(out.LoadBalancerSet, lb.wire(k.cloud, len(in.AdditionalFields) > 0))
 	}
@@ -204,35 +204,35 @@ func (lb *loadBalancer) visibleVIP() string {
 
 func (lb *loadBalancer) wire(c *Cloud, withCount bool) *clb.LoadBalancer {
 	out := &clb.LoadBalancer{
-		LoadBalancerId: &lb.id, LoadBalancerName: ptr(lb.name), LoadBalancerType: &lb.kind, Forward: ptr(uint64(1)), Domain: ptr(lb.domain),
-		LoadBalancerVips: []*string{}, Status: ptr(uint64(0)), CreateTime: wireTime(lb.created), StatusTime: wireTime(lb.changed),
-		ProjectId: ptr(uint64(lb.project)), VpcId: &lb.vpc, OpenBgp: ptr(uint64(0)), Snat: ptr(false), Isolation: ptr(uint64(0)),
+		LoadBalancerId: &lb.id, LoadBalancerName: new(lb.name), LoadBalancerType: &lb.kind, Forward: new(uint64(1)), Domain: new(lb.domain),
+		LoadBalancerVips: []*string{}, Status: new(uint64(0)), CreateTime: wireTime(lb.created), StatusTime: wireTime(lb.changed),
+		ProjectId: new(uint64(lb.project)), VpcId: &lb.vpc, OpenBgp: new(uint64(0)), Snat: new(false), Isolation: new(uint64(0)),
 		SubnetId: &lb.subnet, Tags: sortedTags(lb.tags), SecureGroups: pointers(slices.Clone(lb.securityGroups)),
-		TargetRegionInfo: &clb.TargetRegionInfo{Region: ptr(c.cfg.vpc(lb.vpc).Region), VpcId: &lb.vpc},
-		AddressIPVersion: ptr("ipv4"), VipIsp: &lb.isp, ChargeType: ptr("POSTPAID_BY_HOUR"), LoadBalancerPassToTarget: ptr(lb.passToTarget),
-		SnatPro: ptr(false), SlaType: &lb.sla, IsBlock: ptr(false), AttributeFlags: []*string{}, LoadBalancerDomain: ptr(lb.domain),
-		MixIpTarget: ptr(false), NfvInfo: ptr(""), Exclusive: ptr(uint64(0)),
+		TargetRegionInfo: &clb.TargetRegionInfo{Region: new(c.cfg.vpc(lb.vpc).Region), VpcId: &lb.vpc},
+		AddressIPVersion: new("ipv4"), VipIsp: &lb.isp, ChargeType: new("POSTPAID_BY_HOUR"), LoadBalancerPassToTarget: new(lb.passToTarget),
+		SnatPro: new(false), SlaType: &lb.sla, IsBlock: new(false), AttributeFlags: []*string{}, LoadBalancerDomain: new(lb.domain),
+		MixIpTarget: new(false), NfvInfo: new(""), Exclusive: new(uint64(0)),
 	}
 	if lb.running {
-		out.Status = ptr(uint64(1))
+		out.Status = new(uint64(1))
 	}
 	if vip := lb.visibleVIP(); vip != "" {
 		out.LoadBalancerVips = []*string{&vip}
 	}
 	if lb.deleteProtect {
-		out.AttributeFlags = append(out.AttributeFlags, ptr("DeleteProtect"))
+		out.AttributeFlags = append(out.AttributeFlags, new("DeleteProtect"))
 	}
 	if lb.domain != "" {
-		out.AttributeFlags = append(out.AttributeFlags, ptr("IsDomainCLB"))
+		out.AttributeFlags = append(out.AttributeFlags, new("IsDomainCLB"))
 	}
 	if lb.kind == TypePublic {
-		out.NetworkAttributes = &clb.InternetAccessible{InternetChargeType: ptr(lb.chargeType), InternetMaxBandwidthOut: ptr(lb.bandwidth)}
+		out.NetworkAttributes = &clb.InternetAccessible{InternetChargeType: new(lb.chargeType), InternetMaxBandwidthOut: new(lb.bandwidth)}
 	}
 	if lb.zone != "" {
-		out.MasterZone = &clb.ZoneInfo{Zone: ptr(lb.zone), ZoneId: zoneNumber(c.zoneID(lb.zone))}
+		out.MasterZone = &clb.ZoneInfo{Zone: new(lb.zone), ZoneId: zoneNumber(c.zoneID(lb.zone))}
 	}
 	if withCount {
-		out.TargetCount = ptr(uint64(lb.targetCount()))
+		out.TargetCount = new(uint64(lb.targetCount()))
 	}
 	return out
 }

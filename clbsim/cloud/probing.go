@@ -5,6 +5,7 @@ package cloud
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/clbsync/clbsync/clbsim/health"
@@ -70,8 +71,7 @@ func (c *Cloud) ClearOverrides(now time.Time) {
 
 // forced returns what an override makes of a target's probes.
 func (c *Cloud) forced(t *target) (up, ok bool) {
-	for i := len(c.overrides) - 1; i >= 0; i-- {
-		o := c.overrides[i]
+	for _, o := range slices.Backward(c.overrides) {
 		if (o.Instance == "" || o.Instance == t.instance) && (o.Address == "" || o.Address == t.addr.String()) &&
 			(o.Port == 0 || o.Port == t.port) && (o.LoadBalancer == "" || o.LoadBalancer == t.listener.lb.id) &&
 			(o.Listener == "" || o.Listener == t.listener.id) {

@@ -22,7 +22,7 @@ func describeQuota(k *call, _ *clb.DescribeQuotaRequest) (*clb.DescribeQuotaResp
 	}
 	out := &clb.DescribeQuotaResponseParams{QuotaSet: []*clb.Quota{}}
 	for _, id := range slices.Sorted(maps.Keys(k.cloud.cfg.Quotas)) {
-		q := &clb.Quota{QuotaId: &id, QuotaLimit: ptr(k.quota(id))}
+		q := &clb.Quota{QuotaId: &id, QuotaLimit: new(k.quota(id))}
 		if n, ok := used[id]; ok {
 			q.QuotaCurrent = &n
 		}

@@ -153,7 +153,7 @@ func untagResources(k *call, in *tag.UnTagResourcesRequest) (*tag.UnTagResources
 func (c *Cloud) eachTagged(resources []resource, change func(*loadBalancer) string) []*tag.FailedResource {
 	failed := []*tag.FailedResource{}
 	fail := func(r resource, code, message string) {
-		failed = append(failed, &tag.FailedResource{Resource: ptr(r.text), Code: &code, Message: &message})
+		failed = append(failed, &tag.FailedResource{Resource: new(r.text), Code: &code, Message: &message})
 	}
 	for _, r := range resources {
 		lb := c.regions[r.region].lbs[r.id]
@@ -185,7 +185,7 @@ func (r *region) tagged(filters []*tag.TagFilter) []*loadBalancer {
 func (lb *loadBalancer) tagList() []*tag.Tag {
 	out := []*tag.Tag{}
 	for _, key := range slices.Sorted(maps.Keys(lb.tags)) {
-		out = append(out, &tag.Tag{TagKey: ptr(key), TagValue: ptr(lb.tags[key]), Category: ptr("Custom")})
+		out = append(out, &tag.Tag{TagKey: new(key), TagValue: new(lb.tags[key]), Category: new("Custom")})
 	}
 	return out
 }
@@ -214,12 +214,12 @@ func describeResourcesByTags(k *call, in *tag.DescribeResourcesByTagsRequest) (*
 		}
 		for _, lb := range k.cloud.regions[name].tagged(in.TagFilters) {
 			if equal(in.ResourceId, lb.id) {
-				rows = append(rows, &tag.ResourceTag{ResourceRegion: ptr(name), ServiceType: ptr(ServiceCLB), ResourcePrefix: ptr("clb"), ResourceId: &lb.id, Tags: lb.tagList()})
+				rows = append(rows, &tag.ResourceTag{ResourceRegion: new(name), ServiceType: new(ServiceCLB), ResourcePrefix: new("clb"), ResourceId: &lb.id, Tags: lb.tagList()})
 			}
 		}
 	}
 	return &tag.DescribeResourcesByTagsResponseParams{
-		TotalCount: ptr(uint64(len(rows))), Offset: &offset, Limit: &limit,
+		TotalCount: new(uint64(len(rows))), Offset: &offset, Limit: &limit,
 		Rows: append([]*tag.ResourceTag{}, slice(rows, int(min(offset, 1<<20)), int(limit))...),
 	}, nil
 }
@@ -258,10 +258,10 @@ func getResources(k *call, in *tag.GetResourcesRequest) (*tag.GetResourcesRespon
 			}
 		}
 	}
-	out := &tag.GetResourcesResponseParams{PaginationToken: ptr("")}
+	out := &tag.GetResourcesResponseParams{PaginationToken: new("")}
 	out.ResourceTagMappingList = append([]*tag.ResourceTagMapping{}, slice(all, from, int(limit))...)
 	if next := from + int(limit); next < len(all) {
-		out.PaginationToken = ptr(strconv.Itoa(next))
+		out.PaginationToken = new(strconv.Itoa(next))
 	}
 	return out, nil
 }

@@ -29,7 +29,7 @@ func describeTargets(k *call, in *clb.DescribeTargetsRequest) (*clb.DescribeTarg
 		if !l.selected(in.ListenerIds, in.Protocol, in.Port) {
 			continue
 		}
-		b := &clb.ListenerBackend{ListenerId: &l.id, Protocol: &l.protocol, Port: &l.port, EndPort: ptr(int64(0)), Targets: []*clb.Backend{}}
+		b := &clb.ListenerBackend{ListenerId: &l.id, Protocol: &l.protocol, Port: &l.port, EndPort: new(int64(0)), Targets: []*clb.Backend{}}
 		for _, t := range l.targets {
 			if match(t) {
 				b.Targets = append(b.Targets, t.wire(k))
@@ -64,18 +64,18 @@ func filterTargets(filters []*clb.Filter) (func(*target) bool, *Error) {
 // an interface instead of an instance: its address is its only identity.
 func (t *target) wire(k *call) *clb.Backend {
 	b := &clb.Backend{
-		Type: ptr("ENI"), InstanceId: ptr(""), Port: &t.port, Weight: ptr(t.weight), PrivateIpAddresses: []*string{ptr(t.addr.String())},
+		Type: new("ENI"), InstanceId: new(""), Port: &t.port, Weight: new(t.weight), PrivateIpAddresses: []*string{new(t.addr.String())},
 		PublicIpAddresses: []*string{}, RegisteredTime: wireTime(t.registered), Tag: &t.tag,
 	}
 	if t.instance == "" {
-		b.EniId = ptr(interfaceID(t.addr.String()))
+		b.EniId = new(interfaceID(t.addr.String()))
 		return b
 	}
-	b.Type, b.InstanceId = ptr("CVM"), &t.instance
+	b.Type, b.InstanceId = new("CVM"), &t.instance
 	if i := k.instances[t.instance]; i != nil {
-		b.InstanceName, b.Zone = ptr(i.Name), ptr(i.Zone)
+		b.InstanceName, b.Zone = new(i.Name), new(i.Zone)
 		if i.PublicIP != "" {
-			b.PublicIpAddresses = []*string{ptr(i.PublicIP)}
+			b.PublicIpAddresses = []*string{new(i.PublicIP)}
 		}
 	}
 	return b
@@ -102,7 +102,7 @@ func describeTargetHealth(k *call, in *clb.DescribeTargetHealthRequest) (*clb.De
 		if err != nil {
 			return nil, err
 		}
-		h := &clb.LoadBalancerHealth{LoadBalancerId: &lb.id, LoadBalancerName: ptr(lb.name), Listeners: []*clb.ListenerHealth{}}
+		h := &clb.LoadBalancerHealth{LoadBalancerId: &lb.id, LoadBalancerName: new(lb.name), Listeners: []*clb.ListenerHealth{}}
 		for _, l := range lb.listeners {
 			if l.selected(in.ListenerIds, nil, nil) {
 				h.Listeners = append(h.Listeners, l.healthWire())
@@ -116,16 +116,16 @@ func describeTargetHealth(k *call, in *clb.DescribeTargetHealthRequest) (*clb.De
 // healthWire puts the targets of a layer 4 listener into one rule without id,
 // as the API does.
 func (l *listener) healthWire() *clb.ListenerHealth {
-	rule := &clb.RuleHealth{LocationId: ptr(""), Targets: []*clb.TargetHealth{}}
+	rule := &clb.RuleHealth{LocationId: new(""), Targets: []*clb.TargetHealth{}}
 	for _, t := range l.targets {
 		status := string(t.health.Status)
 		rule.Targets = append(rule.Targets, &clb.TargetHealth{
-			IP: ptr(t.addr.String()), Port: &t.port, TargetId: ptr(t.id()), Weight: ptr(uint64(t.weight)),
-			HealthStatus:       ptr(t.health.Status == health.Alive || t.health.Status == health.Closed),
-			HealthStatusDetail: &status, HealthStatusDetial: &status,
+			IP: new(t.addr.String()), Port: &t.port, TargetId: new(t.id()), Weight: new(uint64(t.weight)),
+			HealthStatus:       new(t.health.Status == health.Alive || t.health.Status == health.Closed),
+			HealthStatusDetail: &status, HealthStatusDetial: &status, //nolint:staticcheck // the API still sends the misspelt field
 		})
 	}
-	return &clb.ListenerHealth{ListenerId: &l.id, ListenerName: ptr(l.name), Protocol: &l.protocol, Port: &l.port, Rules: []*clb.RuleHealth{rule}}
+	return &clb.ListenerHealth{ListenerId: &l.id, ListenerName: new(l.name), Protocol: &l.protocol, Port: &l.port, Rules: []*clb.RuleHealth{rule}}
 }
 
 // id is the TargetId of DescribeTargetHealth.

@@ -151,7 +151,7 @@ func describeTaskStatus(k *call, in *clb.DescribeTaskStatusRequest) (*clb.Descri
 	if t == nil {
 		return nil, errorf(codeInvalid, "The task %s%s does not exist.", value(in.TaskId), value(in.DealName))
 	}
-	out := &clb.DescribeTaskStatusResponseParams{Status: &t.status, LoadBalancerIds: []*string{}, Message: ptr(t.message)}
+	out := &clb.DescribeTaskStatusResponseParams{Status: &t.status, LoadBalancerIds: []*string{}, Message: new(t.message)}
 	if t.status == taskDone {
 		out.LoadBalancerIds = pointers(t.created)
 	}

@@ -186,7 +186,7 @@ func (m *machine) serve(port int) (stop func()) {
 				return
 			}
 			if n > 0 { // an empty datagram is a probe
-				udp.WriteTo([]byte(m.line(peer)), peer)
+				_, _ = udp.WriteTo([]byte(m.line(peer)), peer)
 			}
 		}
 	}()
@@ -242,7 +242,7 @@ func (m *machine) dial(network string, from netip.Addr, port int, wait time.Dura
 
 // read returns the next line, or the error that came instead.
 func (c *conn) read(wait time.Duration) (string, error) {
-	c.SetReadDeadline(time.Now().Add(wait))
+	_ = c.SetReadDeadline(time.Now().Add(wait))
 	if !c.lines.Scan() {
 		return "", c.lines.Err()
 	}
@@ -291,8 +291,8 @@ func (l *lab) flow(port int) datagrams {
 
 // ask sends a datagram and returns the answer, or "" if none comes.
 func (d datagrams) ask(wait time.Duration) string {
-	d.Write([]byte("hello"))
-	d.SetReadDeadline(time.Now().Add(wait))
+	_, _ = d.Write([]byte("hello"))
+	_ = d.SetReadDeadline(time.Now().Add(wait))
 	buf := make([]byte, 1500)
 	n, err := d.Read(buf)
 	if err != nil {

@@ -143,7 +143,7 @@ func (m *machine) health(port, status int) *health {
 		}
 		w.WriteHeader(int(h.status.Load()))
 	})}
-	go srv.Serve(l)
+	go func() { _ = srv.Serve(l) }()
 	m.t.Cleanup(func() { srv.Close() })
 	return h
 }

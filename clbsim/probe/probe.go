@@ -36,12 +36,12 @@ type Prober struct {
 // Probe makes one health check within ctx. Nil means that the target is well;
 // otherwise the error says what was wrong.
 func (b Prober) Probe(ctx context.Context, p cloud.Probe) error {
-	switch {
-	case p.Check.Type == cloud.CheckHTTP:
+	switch p.Check.Type {
+	case cloud.CheckHTTP:
 		return b.http(ctx, p)
-	case p.Check.Type == cloud.CheckCustom:
+	case cloud.CheckCustom:
 		return b.custom(ctx, p)
-	case p.Check.Type == cloud.CheckPing:
+	case cloud.CheckPing:
 		return b.ping(ctx, p)
 	default:
 		c, err := b.dial(ctx, "tcp", p)

@@ -113,7 +113,7 @@ func serve(ctx context.Context, out io.Writer, sim *clbsim.Sim, listen, adminAdd
 	for _, port := range []struct {
 		name, addr string
 		handler    http.Handler
-	}{{"API", listen, sim.Handler()}, {"admin", adminAddr, sim.AdminHandler()}} {
+	}{{"API", listen, sim.Handler()}, {"admin", adminAddr, sim.AdminHandler()}} { //nolint:contextcheck // probes belong to the simulator, not to a request
 		l, err := net.Listen("tcp", port.addr)
 		if err != nil {
 			return fmt.Errorf("%s port: %w", port.name, err)
