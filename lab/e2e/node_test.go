@@ -19,7 +19,7 @@ func (s *scene) initializedAs(n cluster.Node) {
 		s.t.Errorf("%s has providerID %q, want %q", n.Name, node.Spec.ProviderID, want)
 	}
 	for label, want := range map[string]string{
-		corev1.LabelTopologyZone:       n.Zone,
+		corev1.LabelTopologyZone:       zoneNames[n.Zone],
 		corev1.LabelTopologyRegion:     region,
 		corev1.LabelInstanceTypeStable: instanceType,
 	} {

@@ -166,10 +166,10 @@ func (l *Lab) AwaitTable(ctx context.Context, service types.UID, what string, ok
 	return last, nil
 }
 
-// AwaitWeights waits until every listener has exactly these nodes as targets with these weights, and every target with a
-// weight receives connections and no other does.
+// AwaitWeights waits until every listener has exactly these nodes as targets with these weights, and those with a weight
+// are healthy and receive connections. Receiving alone is not enough: while no target is healthy, all receive.
 func (l *Lab) AwaitWeights(ctx context.Context, service types.UID, want map[string]int) error {
-	what := fmt.Sprintf("weights %v in each listener, and all but 0 receiving", want)
+	what := fmt.Sprintf("weights %v in each listener, and all but 0 healthy", want)
 	_, err := l.AwaitTable(ctx, service, what, func(table map[Listener][]Target) bool {
 		for _, targets := range table {
 			if !settled(targets, want) {
@@ -184,7 +184,7 @@ func (l *Lab) AwaitWeights(ctx context.Context, service types.UID, want map[stri
 func settled(targets []Target, want map[string]int) bool {
 	have := map[string]int{}
 	for _, t := range targets {
-		if t.Receives != (t.Weight > 0) {
+		if t.Weight > 0 && (t.Status != "Alive" || !t.Receives) {
 			return false
 		}
 		have[t.Node] = t.Weight
@@ -229,6 +229,11 @@ func (l *Lab) upcoming() cluster.Node {
 	for next.Number <= l.lastNode {
 		next.Number++
 		next.IP = next.IP.Next()
+	}
+	for _, n := range nodes {
+		if n.Number%2 == next.Number%2 { // nodes are in two zones by turns
+			next.Zone = n.Zone
+		}
 	}
 	next.Name = fmt.Sprintf("n%d", next.Number)
 	next.InstanceID = cluster.InstanceID(next.Name)
