@@ -181,8 +181,6 @@ func (x *exchange) admit() (action *cloud.Action, region string, err *cloud.Erro
 	switch {
 	case region == "" && !action.Global:
 		return nil, "", &cloud.Error{Code: "MissingParameter", Message: "The request is missing a required parameter `Region`."}
-	case region != "" && !slices.Contains(s.cfg.Regions, region):
-		return nil, "", &cloud.Error{Code: "UnsupportedRegion", Message: "The region `" + region + "` is not supported."}
 	case slices.Contains(key.Deny, action.Service+":"+action.Name):
 		return nil, "", &cloud.Error{Code: "UnauthorizedOperation", Message: "You are not authorized to perform operation (" + action.Service + ":" + action.Name + "), no permission."}
 	}

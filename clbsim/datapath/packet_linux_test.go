@@ -152,6 +152,28 @@ func TestDeregistrationEndsConnections(t *testing.T) {
 	}
 }
 
+// A flow that connection tracking has forgotten is not sent to whoever is next
+// in turn: that target would reset it.
+func TestAForgottenConnectionIsOver(t *testing.T) {
+	if !gateway(t) {
+		return
+	}
+	l := newLab(t, 2)
+	l.nodes[0].serve(nodePort)
+	l.nodes[1].serve(nodePort)
+	p := &path{t: t}
+	p.set(tcp(80, to(1, 10)))
+	c, err := l.client.dial("tcp", clientAddr, 80, patience)
+	check(t, err)
+	_, err = c.read(patience)
+	check(t, err)
+	p.set(tcp(80, to(1, 0), to(2, 10)))
+	check(t, netlink.ConntrackTableFlush(netlink.ConntrackTable))
+	if line, err := c.ask(impatience); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("it is answered by %q, %v; want silence", line, err)
+	}
+}
+
 func TestUDPFlows(t *testing.T) {
 	if !gateway(t) {
 		return
