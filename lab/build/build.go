@@ -23,7 +23,7 @@ import (
 type Set int
 
 // Cluster is what a bare cluster needs, and the pod program echo; it is always built. Product is the programs of the
-// repository's main module. E2E is the upstream end-to-end suite with its image, and the DNS server that it wants.
+// repository's main module. E2E is the upstream end-to-end suite with its image.
 const (
 	Cluster Set = iota
 	Product
@@ -82,12 +82,16 @@ func Ensure(ctx context.Context, progress io.Writer, sets ...Set) (Dir, error) {
 			return "", err
 		}
 	}
-	unlock, err := lock(ctx, filepath.Join(string(d), "lock"))
+	b := builder{dir: d, progress: newProgress(progress)}
+	var unlock func()
+	err = b.progress.step("waiting for another build", func(func(string)) (err error) {
+		unlock, err = lock(ctx, filepath.Join(string(d), "lock"))
+		return err
+	})
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
-	b := builder{dir: d, progress: newProgress(progress)}
 	wanted := map[Set]bool{Cluster: true}
 	for _, s := range sets {
 		wanted[s] = true

@@ -57,8 +57,8 @@ func (b builder) installPackages(ctx context.Context, programs []program) error 
 		return fmt.Errorf("the lab needs %s, which Debian has in the packages %s; this is not Debian: install them by hand",
 			strings.Join(paths(programs), ", "), strings.Join(debs, " "))
 	}
-	return b.progress.step("(installing) the Debian packages "+strings.Join(debs, " "), func(note func(string)) error {
-		restore, err := forbidServices()
+	return b.progress.step("install the Debian packages "+strings.Join(debs, " "), func(note func(string)) error {
+		restore, err := forbidServices(policyFile)
 		if err != nil {
 			return err
 		}
@@ -103,7 +103,7 @@ const (
 
 // forbidServices keeps apt-get from starting what it installs: etcd and containerd would otherwise run as services of
 // the machine. A machine that has a policy keeps it. The returned function undoes it.
-func forbidServices() (func() error, error) {
+func forbidServices(policyFile string) (func() error, error) {
 	existing, err := os.ReadFile(policyFile)
 	switch {
 	case err == nil && string(existing) != policy: // ours may be left from a run that was killed

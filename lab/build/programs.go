@@ -30,9 +30,9 @@ var kubeNames = []string{"kube-apiserver", "kube-controller-manager", "kube-sche
 // clusterPrograms builds all programs of Cluster in one go build: reading the package graph takes longer than
 // anything else when there is nothing to compile.
 func (b builder) clusterPrograms(ctx context.Context) error {
-	err := b.goBuild(ctx, "Kubernetes "+kubeVersion+" and the lab's programs", "lab",
+	err := b.goBuild(ctx, "build Kubernetes "+kubeVersion+" and the lab's programs", "lab",
 		"build", "-ldflags="+linkFlags, "-o="+b.dir.BinDir()+"/",
-		"./cmd/kube", "./cmd/labinit", "./cmd/lab", "./cmd/echo", "./cmd/pause")
+		"./cmd/kube", "./cmd/labinit", "./cmd/labdns", "./cmd/lab", "./cmd/echo", "./cmd/pause")
 	if err != nil {
 		return err
 	}
@@ -45,16 +45,16 @@ func (b builder) clusterPrograms(ctx context.Context) error {
 }
 
 func (b builder) productPrograms(ctx context.Context) error {
-	return b.goBuild(ctx, "clbsync's programs", ".", "build", "-o="+b.dir.BinDir()+"/", "./cmd/...")
+	return b.goBuild(ctx, "build clbsync's programs", ".", "build", "-o="+b.dir.BinDir()+"/", "./cmd/...")
 }
 
 func (b builder) suitePrograms(ctx context.Context) error {
-	err := b.goBuild(ctx, "the DNS server and the suite's image program", "lab",
-		"build", "-ldflags="+linkFlags, "-o="+b.dir.BinDir()+"/", "./cmd/labdns", "k8s.io/kubernetes/test/images/agnhost")
+	err := b.goBuild(ctx, "build the program of the suite's image", "lab",
+		"build", "-ldflags="+linkFlags, "-o="+b.dir.BinDir()+"/", "k8s.io/kubernetes/test/images/agnhost")
 	if err != nil {
 		return err
 	}
-	return b.goBuild(ctx, "the upstream end-to-end suite", "lab",
+	return b.goBuild(ctx, "build the upstream end-to-end suite", "lab",
 		"test", "-c", "-vet=off", "-ldflags="+linkFlags, "-o="+b.dir.Bin("e2e.test"), "k8s.io/kubernetes/test/e2e")
 }
 

@@ -71,10 +71,10 @@ func (p *progress) step(what string, do func(note func(string)) error) error {
 	switch {
 	case err != nil:
 		p.clear()
-		return fmt.Errorf("build %s: %w", what, err)
+		return fmt.Errorf("%s: %w", what, err)
 	case elapsed >= quietFor:
 		p.clear()
-		fmt.Fprintf(p.w, "built %s in %s\n", what, elapsed.Round(time.Second))
+		fmt.Fprintf(p.w, "%s: done in %s\n", what, elapsed.Round(time.Second))
 	}
 	return nil
 }
@@ -83,7 +83,7 @@ func (p *progress) show(what, state string, elapsed time.Duration) {
 	if state != "" {
 		state = ", " + state
 	}
-	line := fmt.Sprintf("building %s: %s%s", what, elapsed.Round(time.Second), state)
+	line := fmt.Sprintf("%s: %s%s", what, elapsed.Round(time.Second), state)
 	if p.terminal {
 		fmt.Fprintf(p.w, "\r\x1b[K%s", line)
 		return

@@ -49,7 +49,7 @@ type Config struct {
 
 	ExternalCloudProvider bool // kubelets wait for a cloud controller, which also sets the labels of zone, region and type
 	OmitProviderID        bool // Node objects start without spec.providerID
-	DNS                   bool // a DNS server for Services; needs what build.E2E builds
+	DNS                   bool // a DNS server for Services
 
 	Images   []string  // docker-archive tars to load on every node, besides pause
 	Detached bool      // the cluster outlives this process; else it is removed when the process ends, however it ends
@@ -106,7 +106,7 @@ func Start(ctx context.Context, config Config) (*Cluster, error) {
 		return nil, fmt.Errorf("Nodes is %d: a lab has addresses for up to %d nodes", config.Nodes, maxNodes)
 	}
 	if config.Name == "" {
-		config.Name = strings.ToLower(rand.Text()[:8])
+		config.Name = randomName()
 	}
 	dir, err := build.Find()
 	if err != nil {
@@ -125,6 +125,8 @@ func Start(ctx context.Context, config Config) (*Cluster, error) {
 	}
 	return c, nil
 }
+
+func randomName() string { return strings.ToLower(rand.Text()[:8]) }
 
 func newCluster(lab *machine.Lab, dir build.Dir, config Config) *Cluster {
 	return &Cluster{
@@ -148,6 +150,10 @@ func Open(name string) (*Cluster, error) {
 	c.config = Config{
 		Name: name, ExternalCloudProvider: s.ExternalCloudProvider, OmitProviderID: s.OmitProviderID,
 		Images: s.Images, LogDir: s.LogDir,
+	}
+	if len(s.Nodes) > 0 {
+		like := s.Nodes[len(s.Nodes)-1].Proxy // a function cannot be kept; nodes added now are like the last one
+		c.config.Proxy = func(int) ProxyKind { return like }
 	}
 	if c.pki, err = openAuthority(filepath.Join(lab.Dir(), "pki")); err != nil {
 		return nil, err
@@ -225,7 +231,7 @@ func (c *Cluster) prepare(ctx context.Context) error {
 	if err := c.issueCertificates(); err != nil {
 		return err
 	}
-	gateway := machine.Spec{Name: CLB, Sysctls: routerSysctls()}
+	gateway := machine.Spec{Name: CLB, Sysctls: routerSysctls(false)}
 	for _, spec := range []machine.Spec{gateway, {Name: ControlPlane}, {Name: Client}} {
 		if err := c.boot(spec); err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -100,7 +101,7 @@ func runEcho(t *testing.T, c *Cluster, name, node string) netip.Addr {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: metav1.NamespaceDefault, Labels: map[string]string{"app": "echo"}},
 		Spec: corev1.PodSpec{
-			NodeName:   node,
+			NodeName: node,
 			Containers: []corev1.Container{{
 				Name: "echo", Image: build.EchoRef, Env: []corev1.EnvVar{{Name: "POD_NAME", Value: name}, {Name: "NODE_NAME", Value: node}},
 			}},
@@ -129,7 +130,7 @@ func runEcho(t *testing.T, c *Cluster, name, node string) netip.Addr {
 
 func TestCluster(t *testing.T) {
 	host := hostState(t)
-	c := start(t, Config{Nodes: 2})
+	c := start(t, Config{Nodes: 2, DNS: true})
 	pods := map[string]netip.Addr{}
 	for _, n := range c.Nodes() {
 		pods[n.Name] = runEcho(t, c, "echo-"+n.Name, n.Name)
@@ -156,6 +157,7 @@ func TestCluster(t *testing.T) {
 	t.Run("a NodePort of any node leads a client to a pod", func(t *testing.T) { nodePortWorks(t, c) })
 	t.Run("RBAC is on: a ServiceAccount may do nothing at first", func(t *testing.T) { rbacIsOn(t, c) })
 	t.Run("node authorization is on: a node does not read another's secrets", func(t *testing.T) { nodeAuthorizationIsOn(t, c) })
+	t.Run("cluster DNS knows Services", func(t *testing.T) { dnsWorks(t, c) })
 	t.Run("another process can open it", func(t *testing.T) {
 		again, err := Open(c.Name)
 		if err != nil {
@@ -292,6 +294,29 @@ func nodeAuthorizationIsOn(t *testing.T, c *Cluster) {
 	}
 }
 
+// dnsWorks asks the Service kube-dns from a node, so that the answer has come through kube-proxy.
+func dnsWorks(t *testing.T, c *Cluster) {
+	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return c.Dial(ctx, "n1", network, netip.AddrPortFrom(dnsServiceIP, dnsPort).String())
+	}}
+	for name, want := range map[string]string{
+		"kubernetes.default.svc.cluster.local.":   apiServiceIP.String(),
+		"kube-dns.kube-system.svc.cluster.local.": dnsServiceIP.String(),
+	} {
+		eventually(t, 10*time.Second, name+" is known", func(ctx context.Context) error {
+			got, err := resolver.LookupHost(ctx, name)
+			if err == nil && (len(got) != 1 || got[0] != want) {
+				t.Errorf("%s is %v, want %s", name, got, want)
+			}
+			return err
+		})
+	}
+	var unknown *net.DNSError
+	if got, err := resolver.LookupHost(t.Context(), "nobody.default.svc.cluster.local."); !errors.As(err, &unknown) || !unknown.IsNotFound {
+		t.Errorf("an unknown Service is %v, %v; want not found", got, err)
+	}
+}
+
 func nodesComeAndGo(t *testing.T, c *Cluster) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -412,7 +437,7 @@ func TestExternalCloudProvider(t *testing.T) {
 }
 
 func TestOwnerKilled(t *testing.T) {
-	name := "killed-owner"
+	name := randomName()
 	owner := exec.Command(os.Args[0])
 	owner.Env = append(os.Environ(), ownerVariable+"="+name)
 	out, err := owner.StdoutPipe()
@@ -442,14 +467,15 @@ func TestOwnerKilled(t *testing.T) {
 }
 
 func TestStartThatFailsLeavesNothing(t *testing.T) {
+	name := randomName()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // not even the API server is up by then
 	defer cancel()
-	c, err := Start(ctx, Config{Name: "too-short", Nodes: 1})
+	c, err := Start(ctx, Config{Name: name, Nodes: 1})
 	if err == nil {
 		t.Fatal(errors.Join(errors.New("a cluster was ready within 2 s"), c.Close()))
 	}
 	if !strings.Contains(err.Error(), "waiting until") {
 		t.Errorf("error does not say what was waited for: %v", err)
 	}
-	wantNothingLeft(t, "too-short")
+	wantNothingLeft(t, name)
 }

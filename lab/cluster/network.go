@@ -17,18 +17,24 @@ import (
 const bridge = machine.LinkPrefix + "br"
 
 // routerSysctls are for machines that pass on packets of others. Source addresses are checked nowhere: replies to a
-// client whose address was kept go out another way than the connection came in.
-func routerSysctls() map[string]string {
+// client whose address was kept go out another way than the connection came in. Filtering what a bridge passes on is
+// right for a node: two of its pods that talk through a Service reach each other over the bridge, and unfiltered the
+// reply would bypass the address translation. On CLB it would draw the traffic between nodes into the load balancer's
+// rules.
+func routerSysctls(filterBridge bool) map[string]string {
+	filter := "0"
+	if filterBridge {
+		filter = "1"
+	}
 	return map[string]string{
 		"net/ipv4/ip_forward":                  "1",
 		"net/ipv4/conf/all/rp_filter":          "0",
 		"net/ipv4/conf/default/rp_filter":      "0",
 		"net/ipv4/conf/all/send_redirects":     "0",
 		"net/ipv4/conf/default/send_redirects": "0",
-		"net/ipv6/conf/all/disable_ipv6":       "0",
-		// Two pods of one node that talk through a Service reach each other over the bridge; without this the reply
-		// would bypass the address translation.
-		"net/bridge/bridge-nf-call-iptables": "1",
+		"net/bridge/bridge-nf-call-iptables":   filter,
+		"net/bridge/bridge-nf-call-ip6tables":  filter,
+		"net/bridge/bridge-nf-call-arptables":  "0",
 	}
 }
 

@@ -34,7 +34,7 @@ func nodeMachine(n Node) machine.Spec {
 	return machine.Spec{
 		Name:    n.Name,
 		Private: []string{"kubelet", "containerd", "cni"},
-		Sysctls: routerSysctls(),
+		Sysctls: routerSysctls(true),
 		Cgroups: []string{podsCgroup},
 		Masks: map[string]string{
 			"vm/overcommit_memory":      "1",

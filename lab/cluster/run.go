@@ -47,12 +47,17 @@ func (c *Cluster) Output(ctx context.Context, machineName string, argv ...string
 	return m.Output(ctx, argv)
 }
 
+// KubectlCommand is a call of kubectl on the host as the administrator, ready to be given inputs and outputs and run.
+func (c *Cluster) KubectlCommand(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, c.bin("kubectl"), args...)
+	// Its cache would outlive the lab in the caller's home.
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig, "KUBECACHEDIR="+filepath.Join(c.lab.Dir(), "kubectl"))
+	return cmd
+}
+
 // Kubectl runs kubectl on the host as the administrator and returns what it printed, errors included.
 func (c *Cluster) Kubectl(ctx context.Context, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, c.bin("kubectl"), args...)
-	// HOME keeps kubectl's cache among the lab's files.
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig, "HOME="+c.lab.Dir())
-	out, err := cmd.CombinedOutput()
+	out, err := c.KubectlCommand(ctx, args...).CombinedOutput()
 	if err != nil {
 		return out, fmt.Errorf("kubectl %v: %w: %s", args, err, out)
 	}

@@ -8,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"time"
@@ -21,15 +20,20 @@ import (
 // startWithin bounds the start of a cluster, which takes some 15 s on two cores.
 const startWithin = 3 * time.Minute
 
-func flags(name string) *flag.FlagSet {
+// flags makes a command's flag set; synopsis is what its help begins with.
+func flags(name, synopsis string) *flag.FlagSet {
 	fs := flag.NewFlagSet("lab "+name, flag.ContinueOnError)
 	fs.SetOutput(os.Stdout)
+	fs.Usage = func() {
+		fmt.Printf("usage: lab %s %s\n", name, synopsis)
+		fs.PrintDefaults()
+	}
 	return fs
 }
 
 func runBuild(ctx context.Context, args []string) error {
-	fs := flags("build")
-	e2e := fs.Bool("e2e", false, "also the upstream end-to-end suite, its image and a DNS server")
+	fs := flags("build", "[--e2e] [--product]")
+	e2e := fs.Bool("e2e", false, "also the upstream end-to-end suite and its image")
 	product := fs.Bool("product", false, "also the programs of the main module")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -51,7 +55,7 @@ func runBuild(ctx context.Context, args []string) error {
 }
 
 func runUp(ctx context.Context, args []string) error {
-	fs := flags("up")
+	fs := flags("up", "[FLAGS]\n\nStarts a cluster and leaves it running until 'lab down'. It is built first if need be.\n")
 	config := cluster.Config{Detached: true, Progress: os.Stdout}
 	var proxy string
 	fs.StringVar(&config.Name, "name", "lab", "name of the cluster")
@@ -67,11 +71,7 @@ func runUp(ctx context.Context, args []string) error {
 		return fmt.Errorf("--proxy=%s: want %s or %s", proxy, cluster.KubeProxy, cluster.NoProxy)
 	}
 	config.Proxy = func(int) cluster.ProxyKind { return kind }
-	var sets []build.Set
-	if config.DNS {
-		sets = append(sets, build.E2E)
-	}
-	dir, err := build.Ensure(ctx, os.Stdout, sets...)
+	dir, err := build.Ensure(ctx, os.Stdout)
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ Logs are in %s
 }
 
 func runDown(_ context.Context, args []string) error {
-	fs := flags("down")
+	fs := flags("down", "[NAME | --all]\n\nRemoves a cluster and every trace of it, whoever started it and whether or not that still runs.\n")
 	all := fs.Bool("all", false, "all clusters, also those that a program is using now")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -135,7 +135,7 @@ func runDown(_ context.Context, args []string) error {
 }
 
 func runList(_ context.Context, args []string) error {
-	if err := flags("list").Parse(args); err != nil {
+	if err := flags("list", "").Parse(args); err != nil {
 		return err
 	}
 	names, err := machine.Names()
@@ -180,12 +180,7 @@ func runKubectl(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	dir, err := build.Find()
-	if err != nil {
-		return err
-	}
-	cmd := exec.CommandContext(ctx, dir.Bin("kubectl"), rest...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig)
+	cmd := c.KubectlCommand(ctx, rest...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	return cmd.Run()
 }
@@ -238,7 +233,7 @@ func runRemoveNode(ctx context.Context, args []string) error {
 }
 
 func runCheckClean(_ context.Context, args []string) error {
-	fs := flags("check-clean")
+	fs := flags("check-clean", "[NAME]\n\nLists what clusters have left on this host, or are: directories, cgroups, processes with their\nnamespaces, mounts, links, packet filter rules. Exit status 1 if there is anything.\n")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
