@@ -21,8 +21,8 @@ demo: ## The main job as a story on a real three-node cluster, with what was mea
 	@cd lab && go run ./demo
 
 .PHONY: lab-up
-lab-up: ## Leave a three-node Kubernetes with a simulated CLB and our controller running (LAB_NAME=default).
-	@$(LAB) up $(LAB_NAME)
+lab-up: ## Leave a real three-node Kubernetes running, to be used with kubectl (LAB_NAME=default).
+	@$(LAB) up --name $(LAB_NAME)
 
 .PHONY: lab-down
 lab-down: ## Remove every trace of it.
@@ -47,15 +47,20 @@ update: ## Rewrite golden files and the reference pages that come out of the cod
 .PHONY: test
 test: test-unit test-lab ## Everything below: what a change must pass.
 
+.PHONY: packages
+packages:
+	@$(LAB) packages
+
 .PHONY: test-unit
-test-unit: ## Pure parts, the real SDK against the simulated CLB, packets in namespaces.
+test-unit: packages ## Pure parts, the real SDK against the simulated CLB, packets in namespaces.
 	go vet ./...
 	go test ./...
 
 .PHONY: test-lab
 test-lab: ## A real cluster: Services, packets, source addresses, crashes.
-	cd lab && go vet ./... && go run ./cmd/lab build && go test -timeout 25m ./...
-	@cd lab && go run ./cmd/lab check-clean
+	@$(LAB) build --product
+	cd lab && go vet ./... && go test -timeout 25m ./...
+	@$(LAB) check-clean
 
 .PHONY: race
 race: ## The unit tests under the race detector (needs a C compiler).

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"slices"
@@ -46,6 +47,12 @@ func lacking(programs []program) []string {
 		}
 	}
 	return debs
+}
+
+// Packages installs the Debian packages that a lab needs and that lack. The tests of the main module that load rules
+// into the kernel need no more than these.
+func Packages(ctx context.Context, progress io.Writer) error {
+	return builder{progress: newProgress(progress)}.installPackages(ctx, clusterPackages)
 }
 
 func (b builder) installPackages(ctx context.Context, programs []program) error {

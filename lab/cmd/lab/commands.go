@@ -54,6 +54,14 @@ func runBuild(ctx context.Context, args []string) error {
 	return nil
 }
 
+func runPackages(ctx context.Context, args []string) error {
+	fs := flags("packages", "\n\nInstalls the Debian packages that a lab needs and that lack; starts no service.\n")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	return build.Packages(ctx, os.Stdout)
+}
+
 func runUp(ctx context.Context, args []string) error {
 	fs := flags("up", "[FLAGS]\n\nStarts a cluster and leaves it running until 'lab down'. It is built first if need be.\n")
 	config := cluster.Config{Detached: true, Progress: os.Stdout}
@@ -63,6 +71,11 @@ func runUp(ctx context.Context, args []string) error {
 	fs.StringVar(&proxy, "proxy", string(cluster.KubeProxy), "who programs Services on the nodes: kube-proxy or none")
 	fs.BoolVar(&config.ExternalCloudProvider, "external-cloud-provider", false, "nodes wait for a cloud controller")
 	fs.BoolVar(&config.DNS, "dns", false, "start cluster DNS")
+	fs.Func("image", "docker-archive `tar` to load on every node, besides echo; may be repeated", func(path string) error {
+		config.Images = append(config.Images, path)
+		_, err := os.Stat(path)
+		return err
+	})
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -75,7 +88,7 @@ func runUp(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	config.Images = []string{dir.Image("echo")}
+	config.Images = append(config.Images, dir.Image("echo"))
 	ctx, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
 	c, err := cluster.Start(ctx, config)

@@ -18,6 +18,7 @@ import (
 const usage = `lab runs real Kubernetes clusters on this machine, in network namespaces. It needs root.
 
   lab build [--e2e] [--product]     build what a cluster runs, install Debian packages that lack
+  lab packages                      install those Debian packages alone
   lab up [--name N] [--nodes 3]     start a cluster and leave it running
   lab down [NAME | --all]           remove a cluster and every trace; NAME may be left out if there is one
   lab list                          the clusters that there are
@@ -32,6 +33,7 @@ const usage = `lab runs real Kubernetes clusters on this machine, in network nam
 
 var commands = map[string]func(context.Context, []string) error{
 	"build":       runBuild,
+	"packages":    runPackages,
 	"up":          runUp,
 	"down":        runDown,
 	"list":        runList,
