@@ -5,12 +5,16 @@ package provider
 import "strings"
 
 // nearest returns the key that was probably meant by name in a group (empty, or with its dot), or "": a
-// misspelling of a key of that group, or a key that belongs to another one, as after a lost indentation.
+// misspelling of a key of that group (about a letter in three wrong), or a key that belongs to another one, as after a lost indentation.
 func nearest(prefix, name string) string {
+	best, least := "", 0
 	for _, child := range children(strings.TrimSuffix(prefix, ".")) {
-		if child != "*" && misspelt(name, child) {
-			return prefix + child
+		if d := distance(bare(name), bare(child)); child != "*" && d <= (len(child)+1)/3 && (best == "" || d < least) {
+			best, least = prefix+child, d
 		}
+	}
+	if best != "" {
+		return best
 	}
 	for _, f := range Fields {
 		for key := f.Key; key != ""; key = parent(key) {
@@ -24,19 +28,9 @@ func nearest(prefix, name string) string {
 
 func parent(key string) string { return key[:max(strings.LastIndexByte(key, '.'), 0)] }
 
-// misspelt reports whether a person could have written name for key: other capitals, other separators, or
-// up to a letter in four wrong.
-func misspelt(name, key string) bool {
-	plain := func(s string) string {
-		return strings.Map(func(r rune) rune {
-			if r == '-' || r == '_' {
-				return -1
-			}
-			return r
-		}, strings.ToLower(s))
-	}
-	a, b := plain(name), plain(key)
-	return distance(a, b) <= len(b)/4
+// bare is a name without what people get wrong about names: capitals and separators.
+func bare(name string) string {
+	return strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(name))
 }
 
 // distance is the Levenshtein distance of two texts, in bytes.

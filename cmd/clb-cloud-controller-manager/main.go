@@ -20,7 +20,6 @@ import (
 	"k8s.io/component-base/cli"
 	_ "k8s.io/component-base/logs/json/register"          // --logging-format=json
 	_ "k8s.io/component-base/metrics/prometheus/clientgo" // metrics of the Kubernetes client
-	_ "k8s.io/component-base/metrics/prometheus/version"  // kubernetes_build_info
 	"k8s.io/klog/v2"
 )
 
@@ -55,7 +54,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	err = cli.RunNoErrOutput(cmd)
 	p.running.Wait() // calls in flight; the controller bounds it
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		return 0
 	case errors.As(err, new(usageError)):
 		fmt.Fprintf(stderr, "Error: %v\nSee '%s --help'.\n", err, name)

@@ -4,18 +4,12 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/client-go/discovery"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/cloud-provider/app"
 	"k8s.io/cloud-provider/names"
 	"k8s.io/klog/v2"
@@ -41,6 +35,7 @@ func (p *program) prepare(cmd *cobra.Command) error {
 	}
 	p.config.Settings.ClassOnly = p.classOnly
 	p.config.Gather = cmp.Or(p.gather, p.config.Gather)
+	registerBuildInfo()
 	klog.InfoS("Starting", "version", version.Version(), "commit", version.Commit(), "region", p.config.Region, "vpc", p.config.Settings.VPCID,
 		"cluster", p.config.Settings.ClusterID, "credentials", p.config.Credentials.String(), "classOnly", p.classOnly, "dryRun", p.dryRun)
 	if err := p.reachAPIServer(); err != nil {
@@ -77,50 +72,6 @@ func readConfig(path string) (provider.CloudConfig, error) {
 	return cfg, nil
 }
 
-const (
-	apiServerWait  = 10 * time.Second // an API server that starts at the same time gets as long
-	apiServerPause = time.Second
-)
-
-// reachAPIServer waits a little until the API server answers.
-func (p *program) reachAPIServer() error {
-	generic := p.options.Generic
-	cfg, err := clientcmd.BuildConfigFromFlags(p.options.Master, generic.ClientConnection.Kubeconfig)
-	switch {
-	case clientcmd.IsEmptyConfig(err):
-		return errors.New("no API server: this is not a pod with a service account, and --kubeconfig is missing")
-	case err != nil:
-		return fmt.Errorf("--kubeconfig: %w", err)
-	}
-	cfg = rest.CopyConfig(cfg)
-	cfg.Timeout = apiServerWait / 2
-	client, err := discovery.NewDiscoveryClientForConfig(cfg)
-	if err != nil {
-		return fmt.Errorf("--kubeconfig: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(p.stop, apiServerWait)
-	defer cancel()
-	for first := true; ; first = false {
-		_, err := client.ServerVersion()
-		switch {
-		case err == nil:
-			return nil
-		case apierrors.IsUnauthorized(err):
-			return fmt.Errorf("the API server at %s does not accept the credentials: %w; see --kubeconfig", cfg.Host, err)
-		case first:
-			klog.ErrorS(err, "Waiting for the API server", "server", cfg.Host, "atMost", apiServerWait)
-		}
-		select {
-		case <-ctx.Done():
-			if u, ok := errors.AsType[*url.Error](err); ok {
-				err = u.Err // it repeats the address
-			}
-			return fmt.Errorf("the API server at %s does not answer: %w; see --kubeconfig and --master", cfg.Host, err)
-		case <-time.After(apiServerPause):
-		}
-	}
-}
-
 // openCloud makes the client of the cloud. Credentials that cannot be found yet (the metadata service is slow
 // to come up, a role is still to be bound) are waited for: a crash would only hide the reason.
 func (p *program) openCloud() (*clb.Client, error) {
@@ -143,7 +94,7 @@ func (p *program) openCloud() (*clb.Client, error) {
 		klog.ErrorS(err, "No credentials for Tencent Cloud; give some in the cloud config, the environment or the role of the CVM", "again", pause)
 		select {
 		case <-p.stop.Done():
-			return nil, fmt.Errorf("stopped while waiting: %w", err)
+			return nil, p.stop.Err()
 		case <-time.After(pause):
 		}
 	}
