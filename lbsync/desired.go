@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/clbsync/clbsync/lbsync/annotation"
 )
@@ -38,6 +39,11 @@ func Desired(s Snapshot) (LoadBalancer, []Skip) {
 		Listeners: map[ListenerKey]Listener{},
 		Targets:   map[Binding]int{},
 		Idle:      map[ListenerKey]bool{},
+		Doubtful:  map[string]Reason{},
+		Known:     map[string]bool{},
+
+		TargetQuota:    s.TargetQuota,
+		RemovalAllowed: first.Options.AllowRemoval,
 	}
 	var skips []Skip
 	var hosts []host
@@ -47,7 +53,7 @@ func Desired(s Snapshot) (LoadBalancer, []Skip) {
 		}
 		if !lb.Present {
 			lb.Present = true
-			hosts, skips = s.hosts()
+			hosts, skips = s.hosts(&lb)
 		}
 		skips = append(skips, s.service(&lb, svc, hosts)...)
 	}
@@ -57,6 +63,8 @@ func Desired(s Snapshot) (LoadBalancer, []Skip) {
 // service adds what one Service asks for to lb.
 func (s Snapshot) service(lb *LoadBalancer, svc Service, hosts []host) []Skip {
 	skips := manifestSkips(svc)
+	hosts, notSelected := selected(svc, hosts)
+	skips = append(skips, notSelected...)
 	for _, port := range svc.Spec.Ports {
 		listener, portSkips := s.listener(svc, port)
 		skips = append(skips, portSkips...)
@@ -73,11 +81,37 @@ func (s Snapshot) service(lb *LoadBalancer, svc Service, hosts []host) []Skip {
 		if nodes.none() {
 			lb.Idle[listener.ListenerKey] = true
 		}
-		for h, weight := range weights(svc, listener.Protocol, nodes, hosts) {
+		bound := weights(svc, listener.Protocol, nodes, hosts)
+		if quota := s.TargetQuota; quota > 0 && len(bound) > quota {
+			skips = append(skips, Skip{Object: portName(port), Reason: QuotaExceeded, Warning: true, Message: fmt.Sprintf(
+				"Port %s is bound to %d of %d nodes, since CLB takes %d targets per listener (quota TOTAL_TARGET_BIND_QUOTA); ask for a larger quota, or choose nodes with the annotation %s",
+				portName(port), quota, len(bound), quota, annotation.Backends)})
+			bound = subset(bound, nodes.ready, quota, string(svc.UID))
+		}
+		for h, weight := range bound {
 			lb.Targets[Binding{Listener: listener.ListenerKey, Target: h.target(uint16(port.NodePort))}] = weight
 		}
 	}
 	return skips
+}
+
+// selected returns the hosts that the Service's selector matches: all of them without one.
+func selected(svc Service, hosts []host) ([]host, []Skip) {
+	selector, err := labels.Parse(svc.Options.Backends)
+	if err != nil || selector.Empty() {
+		return hosts, nil // a selector that cannot be read is a Problem of the annotation
+	}
+	var out []host
+	for _, h := range hosts {
+		if selector.Matches(labels.Set(h.node.Labels)) {
+			out = append(out, h)
+		}
+	}
+	if len(out) == 0 {
+		return nil, []Skip{{Object: "annotation " + annotation.Backends, Reason: NodeNotSelected, Warning: true,
+			Message: fmt.Sprintf("Annotation %s is %q, which matches none of the %d eligible nodes: the present targets stay; mend the selector, or label a node", annotation.Backends, svc.Options.Backends, len(hosts))}}
+	}
+	return out, nil
 }
 
 // manifestSkips returns what is wrong with the Service as a whole.
@@ -104,7 +138,7 @@ func manifestSkips(svc Service) []Skip {
 			break
 		}
 	}
-	if svc.Options.WeightByPods && !(local(svc) && svc.Options.BindNodesOfPods) {
+	if svc.Options.WeightByPods && (!local(svc) || !svc.Options.BindNodesOfPods) {
 		warn("annotation "+annotation.WeightByPods, WeightsIgnored, false, "Annotation %s has no effect: it needs externalTrafficPolicy: Local and %s: \"true\"", annotation.WeightByPods, annotation.BindNodesOfPods)
 	}
 	return skips
@@ -179,11 +213,11 @@ func weights(svc Service, protocol Protocol, nodes endpoints, hosts []host) map[
 	full, drained := map[host]int{}, map[host]int{}
 	for _, h := range hosts {
 		switch {
-		case byPods && nodes.ready[h.node] == 0 && nodes.serving[h.node] == 0:
-		case h.draining != "", byPods && nodes.ready[h.node] == 0:
-			drained[h] = max(nodes.ready[h.node], nodes.serving[h.node])
+		case byPods && nodes.ready[h.node.Name] == 0 && nodes.serving[h.node.Name] == 0:
+		case h.draining != "", byPods && nodes.ready[h.node.Name] == 0:
+			drained[h] = max(nodes.ready[h.node.Name], nodes.serving[h.node.Name])
 		default:
-			full[h] = nodes.ready[h.node]
+			full[h] = nodes.ready[h.node.Name]
 		}
 	}
 	if len(full) == 0 {

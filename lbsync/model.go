@@ -83,6 +83,18 @@ type LoadBalancer struct {
 	// Idle (desired only) holds the listeners whose Service has no endpoint at all. Only such a listener may
 	// lose its last target; where targets are missing for another reason, the old ones are kept.
 	Idle map[ListenerKey]bool
+
+	// Doubtful (desired only) holds the hosts that are no full targets for a reason that is about their node
+	// and that nobody decided: not ready, or matched by no selector. Nodes in such a state in masses are
+	// more often a fault of the control plane, or of a manifest, than of the nodes.
+	Doubtful map[string]Reason
+	// Known (desired only) holds the hosts of all nodes, targets or not. A target whose host is not among
+	// them lost its Node object, which is doubtful in masses too.
+	Known map[string]bool
+	// TargetQuota (desired only) is how many targets a listener may have; 0 is not known.
+	TargetQuota int
+	// RemovalAllowed (desired only) is a person's word that doubtful targets may go.
+	RemovalAllowed bool
 }
 
 // Clone returns a copy that shares nothing that can change.
@@ -92,6 +104,8 @@ func (l LoadBalancer) Clone() LoadBalancer {
 	l.Listeners = maps.Clone(l.Listeners)
 	l.Targets = maps.Clone(l.Targets)
 	l.Idle = maps.Clone(l.Idle)
+	l.Doubtful = maps.Clone(l.Doubtful)
+	l.Known = maps.Clone(l.Known)
 	return l
 }
 

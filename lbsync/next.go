@@ -4,14 +4,18 @@ package lbsync
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
 // Observation is what is known of the targets besides their weights.
 type Observation struct {
 	Now    time.Time
-	Health map[Binding]Health // as last read; an absent binding is HealthUnknown
+	Health map[Binding]Health // as read since the last change of a listener; an absent binding is HealthUnknown
 	Memory Memory
+
+	HeldSince  time.Time // since when the steps before were Held; zero if the last one was not
+	Reweighted time.Time // when a step last changed weights that were not 0 and did not become 0; zero: long ago
 }
 
 // Memory says since when each target has been as it is: taking new connections, or not (weight 0). CLB does
@@ -21,7 +25,8 @@ type Memory map[Binding]Stamp
 
 // Stamp is an entry of Memory.
 type Stamp struct {
-	Open  bool // the weight is not 0
+	Open  bool        // the weight is not 0
+	Check HealthCheck // how its listener probes: under another check, what was known of its health is worth nothing
 	Since time.Time
 }
 
@@ -29,10 +34,9 @@ type Stamp struct {
 func (m Memory) Update(actual LoadBalancer, now time.Time) Memory {
 	out := make(Memory, len(actual.Targets))
 	for b, weight := range actual.Targets {
-		if old, ok := m[b]; ok && old.Open == (weight > 0) {
+		out[b] = Stamp{Open: weight > 0, Check: actual.Listeners[b.Listener].Check, Since: now}
+		if old, ok := m[b]; ok && old.Open == out[b].Open && old.Check == out[b].Check {
 			out[b] = old
-		} else {
-			out[b] = Stamp{Open: weight > 0, Since: now}
 		}
 	}
 	return out
@@ -43,6 +47,8 @@ type Step struct {
 	Plan  Plan
 	Waits []Wait        // sorted by listener; empty: nothing is left to do after Plan
 	Again time.Duration // when to look again, if Waits is not empty; always positive then
+	Held  bool          // a removal of most targets for doubtful reasons is held (waits ForRelease)
+	Tune  bool          // the plan has changes of weights that are damped: Observation.Reweighted is now
 }
 
 // Wait is why a target stays as it is although the desired state wants it otherwise.
@@ -59,6 +65,9 @@ const (
 	ForHealth   WaitReason = "new targets are not healthy yet"
 	ForDrain    WaitReason = "its connections are draining"
 	ForEndpoint WaitReason = "no other target can take its traffic"
+	ForRelease  WaitReason = "most targets would go for reasons that are about their nodes"
+	ForRoom     WaitReason = "the listener has as many targets as it may"
+	ForDamping  WaitReason = "weights were changed a moment ago"
 )
 
 func (w Wait) String() string { return fmt.Sprintf("%s: %s", w.Binding, w.Reason) }
@@ -80,9 +89,11 @@ func (s Step) Awaits(reason WaitReason) bool {
 //	    ─► old targets to weight 0 ─► Drain over ─► old targets deregistered
 //
 // An old target that CLB found unhealthy gets no traffic as long as another is healthy, so it goes at once.
-// A listener loses its last target only if it is Idle. Everything that takes nothing away (listeners,
-// settings, new targets, weights other than 0) comes at once. A listener that nobody wants goes at once,
-// with its targets, and so does a whole CLB.
+// A listener loses its last target only if it is Idle. A removal that takes more than half of a listener's
+// targets for doubtful reasons is held for RemovalHold. Where the quota has no room for new targets, a few
+// old ones go first. Everything that takes nothing away (listeners, settings, new targets, weights other
+// than 0) comes at once. A listener that nobody wants goes at once, with its targets, and so does a whole
+// CLB.
 func Next(actual, desired LoadBalancer, seen Observation, t Timing) Step {
 	all := Diff(actual, desired)
 	switch {
@@ -96,15 +107,24 @@ func Next(actual, desired LoadBalancer, seen Observation, t Timing) Step {
 	step := Step{Plan: Plan{
 		CreateListeners: all.CreateListeners,
 		ModifyListeners: all.ModifyListeners,
-		Register:        all.Register,
 		DeleteListeners: all.DeleteListeners,
 	}}
-	h := handover{actual: actual, desired: desired, seen: seen, timing: t, step: &step, covers: map[ListenerKey]cover{}}
+	h := handover{actual: actual, desired: desired, seen: seen, timing: t, step: &step, listeners: map[ListenerKey]*side{}}
+	for k := range desired.Listeners {
+		h.listeners[k] = h.side(k, all)
+	}
+	for _, c := range all.Register {
+		h.register(c)
+	}
+	var tuning []Change
 	for _, c := range all.Reweight {
-		if c.Weight > 0 {
-			step.Plan.Reweight = append(step.Plan.Reweight, c)
-		} else {
+		switch {
+		case c.Weight == 0:
 			h.drain(c)
+		case c.Was == 0:
+			step.Plan.Reweight = append(step.Plan.Reweight, c)
+		default:
+			tuning = append(tuning, c)
 		}
 	}
 	for _, c := range all.Deregister {
@@ -112,26 +132,107 @@ func Next(actual, desired LoadBalancer, seen Observation, t Timing) Step {
 			h.remove(c)
 		}
 	}
+	h.tune(tuning)
+	slices.SortFunc(step.Plan.Reweight, func(a, b Change) int { return a.compare(b.Binding) })
+	slices.SortFunc(step.Waits, func(a, b Wait) int { return a.compare(b.Binding) })
 	return step
 }
 
-// handover decides, target by target, what may be taken away.
+// handover decides, target by target, what may come and what may be taken away.
 type handover struct {
 	actual, desired LoadBalancer
 	seen            Observation
 	timing          Timing
 	step            *Step
-	covers          map[ListenerKey]cover // what was decided already, by listener
+	listeners       map[ListenerKey]*side
 }
 
-// cover says whether the targets that stay can take a listener's traffic.
-type cover int
+// side is what is decided once for a listener.
+type side struct {
+	unsure  bool // what is known of its health says nothing now
+	cover   cover
+	healthy bool // a target that stays is healthy
+	held    bool // too many targets would go for doubtful reasons
+	room    int  // how many targets may come; negative is no limit
+	force   int  // how many targets may be closed though nothing covers them, to make room
+}
 
-const (
-	nobody  cover = iota // there is none, and there should be
-	coming               // there are some, which are not healthy yet
-	covered              // yes, or there is no traffic to take
-)
+func (h *handover) side(l ListenerKey, all Plan) *side {
+	s := &side{cover: h.cover(l), healthy: h.anyHealthy(l), held: h.doubtful(l, all), room: -1}
+	for _, c := range all.ModifyListeners {
+		// Nothing is taken away in the step that changes how health is found: the health that is known was
+		// found the old way, and the target that is to take the traffic may fail the new one.
+		if c.To.ListenerKey == l && c.From.Check != c.To.Check {
+			s.unsure = true
+		}
+	}
+	if quota := h.desired.TargetQuota; quota > 0 {
+		s.room, s.force = h.makeRoom(l, all, quota)
+	}
+	return s
+}
+
+// makeRoom returns how many targets may come to a listener, and how many may be closed for those that find
+// no room: a tenth at a time, since the others carry what these few carried; none while those that came
+// before are not usable yet; and never the last one, unless there can be but one.
+func (h *handover) makeRoom(l ListenerKey, all Plan, quota int) (room, force int) {
+	var there, open, coming, leaving int
+	settling := false
+	for b, weight := range h.actual.Targets {
+		if b.Listener != l {
+			continue
+		}
+		there++
+		if weight > 0 {
+			open++
+			settling = settling || h.desired.Targets[b] > 0 && !h.usable(b)
+		}
+	}
+	for _, c := range all.Register {
+		if c.Listener == l {
+			coming++
+		}
+	}
+	for _, c := range all.Deregister {
+		if c.Listener == l && c.Was == 0 {
+			leaving++
+		}
+	}
+	room = max(quota-there, 0)
+	if settling || room > 0 || coming == 0 {
+		return room, 0
+	}
+	force = min(coming, max(quota/10, 1)) - leaving
+	if open > 1 {
+		force = min(force, open-1)
+	}
+	return room, max(force, 0)
+}
+
+// register lets a target come, if there is room.
+func (h *handover) register(c Change) {
+	switch s := h.listeners[c.Listener]; s.room {
+	case 0:
+		h.wait(c, ForRoom, h.timing.Poll)
+		return
+	default:
+		s.room--
+	}
+	h.step.Plan.Register = append(h.step.Plan.Register, c)
+}
+
+// tune changes weights among targets that are open and stay open. A rollout changes them with each pod: the
+// first change is made at once, the following ones are gathered, unless a call is due anyway.
+func (h *handover) tune(changes []Change) {
+	if left := h.timing.Damping - h.seen.Now.Sub(h.seen.Reweighted); left > 0 && !h.seen.Reweighted.IsZero() && len(h.step.Plan.Reweight) == 0 {
+		for _, c := range changes {
+			h.wait(c, ForDamping, left)
+		}
+		return
+	}
+	h.step.Tune = len(changes) > 0
+	h.step.Plan.Reweight = append(h.step.Plan.Reweight, changes...)
+}
 
 // drain takes new connections from a target that stays.
 func (h *handover) drain(c Change) {
@@ -159,23 +260,76 @@ func (h *handover) remove(c Change) {
 
 // mayClose reports whether the target may lose its traffic now, and notes the wait if not.
 func (h *handover) mayClose(c Change) bool {
-	if h.seen.Health[c.Binding] == Unhealthy && h.anyHealthy(c.Listener) {
-		return true
-	}
-	cover, known := h.covers[c.Listener]
-	if !known {
-		cover = h.cover(c.Listener)
-		h.covers[c.Listener] = cover
-	}
-	switch cover {
-	case coming:
+	s := h.listeners[c.Listener]
+	switch {
+	case s.unsure:
 		h.wait(c, ForHealth, h.timing.Poll)
-	case nobody:
+	case h.seen.Health[c.Binding] == Unhealthy && s.healthy:
+		return true
+	case s.held:
+		h.step.Held = true
+		h.wait(c, ForRelease, h.timing.RemovalHold-h.held())
+	case s.cover == covered:
+		return true
+	case s.force > 0:
+		s.force--
+		return true
+	case s.cover == coming:
+		h.wait(c, ForHealth, h.timing.Poll)
+	default:
 		h.wait(c, ForEndpoint, h.timing.HealthDeadline)
 	}
-	return cover == covered
+	return false
 }
 
+func (h *handover) held() time.Duration {
+	if h.seen.HeldSince.IsZero() {
+		return 0
+	}
+	return h.seen.Now.Sub(h.seen.HeldSince)
+}
+
+// doubtful reports whether a listener would lose more than half of its open targets for doubtful reasons,
+// and would be left with less than half of what it has.
+func (h *handover) doubtful(l ListenerKey, all Plan) bool {
+	if h.desired.RemovalAllowed || h.held() >= h.timing.RemovalHold {
+		return false
+	}
+	var before, after, going int
+	for b, weight := range h.actual.Targets {
+		if b.Listener == l && weight > 0 {
+			before++
+		}
+	}
+	for b, weight := range h.desired.Targets {
+		if b.Listener == l && weight > 0 {
+			after++
+		}
+	}
+	count := func(changes []Change) {
+		for _, c := range changes {
+			host := c.Target.Host()
+			_, doubtful := h.desired.Doubtful[host]
+			if c.Listener == l && c.Was > 0 && c.Weight == 0 && (doubtful || !h.desired.Known[host]) {
+				going++
+			}
+		}
+	}
+	count(all.Reweight)
+	count(all.Deregister)
+	return 2*going > before && 2*after < before
+}
+
+// cover says whether the targets that stay can take a listener's traffic.
+type cover int
+
+const (
+	nobody  cover = iota // there is none, and there should be
+	coming               // there are some, which are not healthy yet
+	covered              // yes, or there is no traffic to take
+)
+
+// anyHealthy reports whether a target that stays and is open is healthy.
 func (h *handover) anyHealthy(l ListenerKey) bool {
 	for b, weight := range h.desired.Targets {
 		if b.Listener == l && weight > 0 && h.actual.Targets[b] > 0 && h.seen.Health[b] == Healthy {

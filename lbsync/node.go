@@ -27,7 +27,7 @@ const (
 
 // host is a node that is, or could be, a target.
 type host struct {
-	node     string
+	node     *corev1.Node
 	instance string     // exactly one of instance and ip
 	ip       netip.Addr //
 	draining Reason     // "": takes new connections
@@ -36,37 +36,57 @@ type host struct {
 func (h host) target(port uint16) Target { return Target{Instance: h.instance, IP: h.ip, Port: port} }
 
 // hosts returns the nodes that may be targets, in the order given, and a Skip for each that may not, or
-// that is to get no new connections.
-func (s Snapshot) hosts() ([]host, []Skip) {
+// that is to get no new connections. It notes in lb whose hosts are known and whose are doubtful.
+func (s Snapshot) hosts(lb *LoadBalancer) ([]host, []Skip) {
 	var hosts []host
 	var skips []Skip
 	for _, node := range s.Nodes {
 		skip := func(reason Reason, format string, args ...any) {
 			skips = append(skips, Skip{Object: "node " + node.Name, Reason: reason, Message: fmt.Sprintf("Node %s ", node.Name) + fmt.Sprintf(format, args...)})
 		}
+		h := s.host(node)
+		resolved := h.instance != "" || h.ip.IsValid()
+		name := h.target(0).Host()
+		if resolved {
+			lb.Known[name] = true
+		}
 		if reason, why := s.ineligible(node); reason != "" {
 			skip(reason, "%s", why)
 			continue
 		}
-		h := host{node: node.Name}
-		var native bool
-		if h.instance, native = InstanceID(node); h.instance == "" && native {
-			h.ip, _ = internalIP(node)
-		} else if h.instance == "" {
-			h.instance = s.Instances[node.Name]
-		}
-		if h.instance == "" && !h.ip.IsValid() {
+		if !resolved {
 			skip(NodeUnresolved, "has no known CVM instance: neither its providerID %q nor its label %s names one, and none in %s has its InternalIP",
 				node.Spec.ProviderID, labelInstanceID, s.Settings.VPCID)
 			continue
 		}
-		var why string
-		if h.draining, why = draining(node); h.draining != "" {
-			skip(h.draining, "%s: it gets no new connections while other nodes can take them", why)
+		if why, notReady := notReady(node); notReady && s.Settings.NotReady != KeepNotReady {
+			lb.Doubtful[name] = NodeNotReady
+			if s.Settings.NotReady == RemoveNotReady {
+				skip(NodeNotReady, "%s: it is no target", why)
+				continue
+			}
+			h.draining = NodeNotReady
+			skip(NodeNotReady, "%s: it gets no new connections while other nodes can take them", why)
+		}
+		if why, going := going(node); going {
+			h.draining = NodeDraining
+			skip(NodeDraining, "%s: it gets no new connections while other nodes can take them", why)
 		}
 		hosts = append(hosts, h)
 	}
 	return hosts, skips
+}
+
+// host resolves a node; neither the instance nor the address is set if it cannot be.
+func (s Snapshot) host(node *corev1.Node) host {
+	h := host{node: node}
+	var native bool
+	if h.instance, native = InstanceID(node); h.instance == "" && native {
+		h.ip, _ = internalIP(node)
+	} else if h.instance == "" {
+		h.instance = s.Instances[node.Name]
+	}
+	return h
 }
 
 // ineligible returns why a node can be no target at all, or "".
@@ -93,20 +113,24 @@ func (s Snapshot) ineligible(node *corev1.Node) (Reason, string) {
 	return "", ""
 }
 
-// draining returns why a node should get no new connections, or "". A cordoned node is not drained: cordon
-// says nothing about the pods that run there.
-func draining(node *corev1.Node) (Reason, string) {
+// going reports whether the node is about to be deleted, and how that is known. A cordoned node is not
+// going: cordon says nothing about the pods that run there.
+func going(node *corev1.Node) (why string, going bool) {
 	for _, taint := range node.Spec.Taints {
 		if taint.Key == taintAutoscaler || taint.Key == taintKarpenter {
-			return NodeDraining, "is about to be deleted (taint " + taint.Key + ")"
+			return "is about to be deleted (taint " + taint.Key + ")", true
 		}
 	}
+	return "", false
+}
+
+func notReady(node *corev1.Node) (why string, notReady bool) {
 	for _, c := range node.Status.Conditions {
 		if c.Type == corev1.NodeReady && c.Status != corev1.ConditionTrue {
-			return NodeNotReady, fmt.Sprintf("is not ready (%s)", c.Reason)
+			return fmt.Sprintf("is not ready (%s)", c.Reason), true
 		}
 	}
-	return "", ""
+	return "", false
 }
 
 // InstanceID returns the CVM instance that the node's own object names, or "" if it names none; native is
@@ -127,7 +151,6 @@ func InstanceID(node *corev1.Node) (id string, native bool) {
 	return "", false
 }
 
-// InternalIPs are what a node whose object names no instance is looked up by.
 func internalIP(node *corev1.Node) (netip.Addr, bool) {
 	for _, a := range node.Status.Addresses {
 		if a.Type != corev1.NodeInternalIP {

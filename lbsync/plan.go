@@ -48,6 +48,9 @@ func (p Plan) String() string {
 	if p.Create != nil {
 		line("+ clb %s", p.Create.describe())
 	}
+	for _, l := range p.DeleteListeners {
+		line("- listener %s", l.ListenerKey)
+	}
 	for _, l := range p.CreateListeners {
 		line("+ listener %s %s", l.ListenerKey, l.describe())
 	}
@@ -62,9 +65,6 @@ func (p Plan) String() string {
 	}
 	for _, c := range p.Deregister {
 		line("- target %s weight %d", c.Binding, c.Was)
-	}
-	for _, l := range p.DeleteListeners {
-		line("- listener %s", l.ListenerKey)
 	}
 	if p.Delete != nil {
 		line("- clb %s", p.Delete.ID)
@@ -91,6 +91,7 @@ func (l Listener) describe() string {
 }
 
 // Diff returns every change that turns actual into desired, whether or not it is safe now: Next says that.
+// The targets of a listener that goes are not named: they go with it.
 // Listeners that are not ours are left out of it, and so are desired listeners whose place they take.
 func Diff(actual, desired LoadBalancer) Plan {
 	var p Plan
@@ -103,12 +104,23 @@ func Diff(actual, desired LoadBalancer) Plan {
 		p.Delete = &actual.Instance
 		p.Delete.Owner = desired.Instance.Owner
 	}
-	foreign := func(k ListenerKey) bool { l, ok := actual.Listeners[k]; return ok && !l.Ours() }
+	p.diffListeners(actual, desired)
+	p.diffTargets(actual, desired)
+	return p
+}
+
+// foreign reports whether the place of a listener is taken by one that is not ours.
+func (l LoadBalancer) foreign(k ListenerKey) bool {
+	have, ok := l.Listeners[k]
+	return ok && !have.Ours()
+}
+
+func (p *Plan) diffListeners(actual, desired LoadBalancer) {
 	for _, k := range sortedListeners(desired.Listeners) {
 		want := desired.Listeners[k]
 		have, ok := actual.Listeners[k]
 		switch {
-		case foreign(k):
+		case actual.foreign(k):
 		case !ok:
 			p.CreateListeners = append(p.CreateListeners, want)
 		case !sameSettings(have, want):
@@ -116,8 +128,16 @@ func Diff(actual, desired LoadBalancer) Plan {
 			p.ModifyListeners = append(p.ModifyListeners, ListenerChange{From: have, To: want})
 		}
 	}
+	for _, k := range sortedListeners(actual.Listeners) {
+		if _, ok := desired.Listeners[k]; !ok && !actual.foreign(k) {
+			p.DeleteListeners = append(p.DeleteListeners, actual.Listeners[k])
+		}
+	}
+}
+
+func (p *Plan) diffTargets(actual, desired LoadBalancer) {
 	for _, b := range sortedBindings(desired.Targets) {
-		if foreign(b.Listener) {
+		if actual.foreign(b.Listener) {
 			continue
 		}
 		c := Change{Binding: b, ListenerID: actual.Listeners[b.Listener].ID, Weight: desired.Targets[b]}
@@ -131,16 +151,11 @@ func Diff(actual, desired LoadBalancer) Plan {
 		}
 	}
 	for _, b := range sortedBindings(actual.Targets) {
-		if _, ok := desired.Targets[b]; !ok && !foreign(b.Listener) {
+		_, stays := desired.Listeners[b.Listener] // Else its targets go with it.
+		if _, ok := desired.Targets[b]; !ok && stays && !actual.foreign(b.Listener) {
 			p.Deregister = append(p.Deregister, Change{Binding: b, ListenerID: actual.Listeners[b.Listener].ID, Was: actual.Targets[b]})
 		}
 	}
-	for _, k := range sortedListeners(actual.Listeners) {
-		if _, ok := desired.Listeners[k]; !ok && !foreign(k) {
-			p.DeleteListeners = append(p.DeleteListeners, actual.Listeners[k])
-		}
-	}
-	return p
 }
 
 func sameSettings(a, b Listener) bool {
@@ -188,6 +203,17 @@ func (p Plan) Apply(ctx context.Context, api API, actual LoadBalancer) (LoadBala
 		now.Present, now.Instance = true, made
 	}
 	lb := now.Instance.ID
+	// First of all: CLB binds a target to one listener of a protocol only, so where a Service's port gets
+	// another number, the new listener could not have the targets that the old one still has.
+	if len(p.DeleteListeners) > 0 {
+		if err := api.DeleteListeners(ctx, lb, p.DeleteListeners); err != nil {
+			return now, err
+		}
+		for _, l := range p.DeleteListeners {
+			delete(now.Listeners, l.ListenerKey)
+			maps.DeleteFunc(now.Targets, func(b Binding, _ int) bool { return b.Listener == l.ListenerKey })
+		}
+	}
 	if len(p.CreateListeners) > 0 {
 		ids, err := api.CreateListeners(ctx, lb, p.CreateListeners)
 		if err != nil {
@@ -209,15 +235,6 @@ func (p Plan) Apply(ctx context.Context, api API, actual LoadBalancer) (LoadBala
 	}
 	if err := p.applyTargets(ctx, api, &now); err != nil {
 		return now, err
-	}
-	if len(p.DeleteListeners) > 0 {
-		if err := api.DeleteListeners(ctx, lb, p.DeleteListeners); err != nil {
-			return now, err
-		}
-		for _, l := range p.DeleteListeners {
-			delete(now.Listeners, l.ListenerKey)
-			maps.DeleteFunc(now.Targets, func(b Binding, _ int) bool { return b.Listener == l.ListenerKey })
-		}
 	}
 	if p.Delete != nil {
 		if err := api.DeleteLoadBalancer(ctx, *p.Delete); err != nil {

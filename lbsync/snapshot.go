@@ -22,6 +22,8 @@ type Snapshot struct {
 	Services  []Service         // those that the CLB serves, the one with the first claim on a port first; at least one
 	Nodes     []*corev1.Node    // all of the cluster
 	Instances map[string]string // node name → instance ID, for nodes whose object does not say it; a node that is absent is not known (yet)
+
+	TargetQuota int // how many targets a listener may have, as CLB says; 0 is not known
 }
 
 // Service is a Service with what belongs to it.
@@ -38,16 +40,30 @@ type Settings struct {
 	VPCID             string // "vpc-…"
 	ClassOnly         bool   // only Services of LoadBalancerClass are ours, not those without a class
 	ControlPlaneNodes bool   // control plane nodes are targets too
-	UDPCheck          bool   // UDP listeners ping their targets; some accounts refuse it
+	NotReady          NotReadyPolicy
+	UDPCheck          bool // UDP listeners ping their targets; some accounts refuse it
 	Check             HealthCheck
 	Timing            Timing
 }
+
+// NotReadyPolicy is what becomes of the targets of nodes that are not ready. CLB's own health check sees a
+// node that is really gone sooner than Kubernetes does.
+type NotReadyPolicy string
+
+// The policies. The zero value is DrainNotReady.
+const (
+	DrainNotReady  NotReadyPolicy = "drain"  // no new connections while others can take them
+	KeepNotReady   NotReadyPolicy = "keep"   // as if they were ready
+	RemoveNotReady NotReadyPolicy = "remove" // no target
+)
 
 // Timing bounds the waits of a handover between targets.
 type Timing struct {
 	HealthDeadline time.Duration // how long old targets wait for new ones to become healthy
 	Drain          time.Duration // how long a target stays at weight 0 before it goes, for the sake of its connections
 	Poll           time.Duration // how often the health of new targets is read while old ones wait
+	RemovalHold    time.Duration // how long a removal of most targets for doubtful reasons is held; 0 is not at all
+	Damping        time.Duration // the least time between two changes of weights that neither open nor close a target
 }
 
 // DefaultSettings returns the settings of a cloud config that names none, without the cluster's own names.
@@ -55,7 +71,8 @@ func DefaultSettings() Settings {
 	return Settings{
 		UDPCheck: true,
 		Check:    HealthCheck{On: true, Interval: 5 * time.Second, Timeout: 2 * time.Second, Healthy: 3, Unhealthy: 3},
-		Timing:   Timing{HealthDeadline: 2 * time.Minute, Drain: 30 * time.Second, Poll: 2 * time.Second},
+		Timing: Timing{HealthDeadline: 2 * time.Minute, Drain: 30 * time.Second, Poll: 2 * time.Second,
+			RemovalHold: 10 * time.Minute, Damping: 5 * time.Second},
 	}
 }
 
@@ -71,6 +88,8 @@ func (s Settings) Validate() error {
 	between("healthCheck.timeout", s.Check.Timeout, 2*time.Second, 60*time.Second)
 	between("handover.healthDeadline", s.Timing.HealthDeadline, time.Second, time.Hour)
 	between("handover.drain", s.Timing.Drain, 0, time.Hour)
+	between("handover.removalHold", s.Timing.RemovalHold, 0, 24*time.Hour)
+	between("handover.damping", s.Timing.Damping, 0, time.Minute)
 	between("handover.poll", s.Timing.Poll, 100*time.Millisecond, time.Minute)
 	for _, n := range []struct {
 		field string
@@ -79,6 +98,11 @@ func (s Settings) Validate() error {
 		if n.v < 2 || n.v > 10 {
 			wrong = append(wrong, fmt.Sprintf("%s is %d, want 2 to 10", n.field, n.v))
 		}
+	}
+	switch s.NotReady {
+	case "", DrainNotReady, KeepNotReady, RemoveNotReady:
+	default:
+		wrong = append(wrong, fmt.Sprintf("notReadyNodes is %q, want drain, keep or remove", s.NotReady))
 	}
 	if s.Check.Timeout >= s.Check.Interval && s.Check.Interval > 2*time.Second {
 		wrong = append(wrong, fmt.Sprintf("healthCheck.timeout is %s, want less than the interval, %s", s.Check.Timeout, s.Check.Interval))
@@ -119,6 +143,9 @@ const (
 	NodeUnresolved      Reason = "NodeInstanceUnknown"
 	NodeDraining        Reason = "NodeDraining"
 	NodeNotReady        Reason = "NodeNotReady"
+	NodeNotSelected     Reason = "NodeNotSelected"
+	NodeBeyondQuota     Reason = "NodeBeyondQuota"
+	QuotaExceeded       Reason = "TargetQuotaExceeded"
 )
 
 // Skip is something that the manifests ask for and that the desired state lacks, or has otherwise.

@@ -20,8 +20,9 @@ type Options struct {
 	SubnetID        string // of an internal CLB; empty: the CLB is public
 	BindNodesOfPods bool   // under Local, bind only the nodes that run a ready pod
 	WeightByPods    bool   // under Local, weight a node by the number of its ready pods
+	Backends        string // label selector of the nodes that are bound; empty: all
+	AllowRemoval    bool   // a held removal may go on
 	LoadBalancerID  string // what the controller wrote last; a cache key, never a proof of ownership
-	ClientToken     string // what the controller wrote last
 }
 
 // Problem is an annotation that cannot be followed. It costs only what that annotation says, unless Blocking.

@@ -16,6 +16,8 @@ const (
 	InternalSubnet  = k8sPrefix + "qcloud-loadbalancer-internal-subnetid"
 	BindNodesOfPods = k8sPrefix + "local-svc-only-bind-node-with-pod"
 	WeightByPods    = tkePrefix + "local-svc-weighted-balance"
+	Backends        = k8sPrefix + "qcloud-loadbalancer-backends-label"
+	AllowRemoval    = Prefix + "allow-removal"
 )
 
 // Key is a row of the table.
@@ -42,10 +44,16 @@ var Keys = []Key{
 	{Name: WeightByPods, Value: boolean(func(o *Options) *bool { return &o.WeightByPods }), Default: "false",
 		Doc:   "With externalTrafficPolicy: Local and " + BindNodesOfPods + ", gives each node a weight in proportion to its ready pods, 1 to 100: their number, while no node runs more than 100.",
 		DocZH: "externalTrafficPolicy 为 Local 且开启 " + BindNodesOfPods + " 时，节点权重与其就绪 Pod 数成正比，取值 1 到 100：只要没有节点超过 100 个 Pod，权重就等于 Pod 数。"},
+	{Name: Backends, Value: selector(func(o *Options) *string { return &o.Backends }),
+		Doc:   "Binds only nodes whose labels match, at any time. If none matches, the present targets stay and an Event says so.",
+		DocZH: "只绑定标签匹配的节点，随标签变化实时更新。若没有节点匹配，则保留现有后端并产生事件。"},
+	{Name: AllowRemoval, Value: boolean(func(o *Options) *bool { return &o.AllowRemoval }), Default: "false",
+		Doc:   "Releases a removal that is held because it would take away most targets for reasons that are about nodes (condition RemovalHeld).",
+		DocZH: "放行被暂停的移除操作：因节点原因将移除大部分后端时，移除会被暂停（状态条件 RemovalHeld）。"},
 	{Name: LoadBalancerID, Value: anything(func(o *Options) *string { return &o.LoadBalancerID }), ReadOnly: true,
 		Doc:   "The ID of the CLB that serves the Service.",
 		DocZH: "该 Service 正在使用的 CLB 的 ID。"},
-	{Name: ClientToken, Value: anything(func(o *Options) *string { return &o.ClientToken }), ReadOnly: true,
+	{Name: ClientToken, Value: anything(nil), ReadOnly: true,
 		Doc:   "What TKE's controller writes to make the creation of a CLB repeatable. Not read: here the Service's UID does it, so a copied manifest does no harm.",
 		DocZH: "TKE 控制器用于保证创建 CLB 幂等的标记。此处不读取：改用 Service 的 UID，因此复制清单不会引起冲突。"},
 	{Name: k8sPrefix + "tke-existed-lbid", NotYet: "the Service gets no CLB, since creating one beside the one that it names is not what it asks for", Blocking: true,
@@ -76,8 +84,6 @@ var Keys = []Key{
 		Doc: "Avoids that a node answers its own connection.", DocZH: "避免回环访问。"},
 	{Name: tkePrefix + "modification-protection", NotYet: "no public API sets this lock",
 		Doc: "Locks the CLB against changes by people.", DocZH: "锁定 CLB，防止人为修改。"},
-	{Name: k8sPrefix + "qcloud-loadbalancer-backends-label", NotYet: "all eligible nodes are bound",
-		Doc: "Restricts the nodes by labels.", DocZH: "按标签限定后端节点。"},
 	{Name: k8sPrefix + "qcloud-loadbalancer-internet-charge-type", NotYet: "the CLB is billed as the account's default says",
 		Doc: "How the CLB's traffic is billed.", DocZH: "公网 CLB 的计费方式。"},
 	{Name: k8sPrefix + "qcloud-loadbalancer-internet-max-bandwidth-out", NotYet: "the CLB has the account's default bandwidth",

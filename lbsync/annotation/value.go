@@ -5,6 +5,8 @@ package annotation
 import (
 	"errors"
 	"regexp"
+
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 // Value is the type of an annotation: it parses a text and says in words what it takes, so that the
@@ -35,6 +37,17 @@ func pattern(expr, like string, field func(*Options) *string) Value {
 	re := regexp.MustCompile("^(?:" + expr + ")$")
 	return Value{Type: like, set: func(o *Options, s string) error {
 		if !re.MatchString(s) {
+			return errValue
+		}
+		*field(o) = s
+		return nil
+	}}
+}
+
+// selector takes label selectors in Kubernetes' full syntax.
+func selector(field func(*Options) *string) Value {
+	return Value{Type: "a label selector like `group=web` or `tier in (front, edge),!spot`", set: func(o *Options, s string) error {
+		if _, err := labels.Parse(s); err != nil {
 			return errValue
 		}
 		*field(o) = s

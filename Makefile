@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Everything that one does with this repository. `make` alone explains. The machine needs Go and, for what
+# starts a cluster, root on Debian: the packages that lack are installed, with progress shown.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS     := -s -w -X github.com/clbsync/clbsync/internal/version.version=$(VERSION)
+LINT        := go tool -modfile=go.tool.mod golangci-lint
+LAB         := cd lab && CGO_ENABLED=0 go run ./cmd/lab
+LAB_NAME    ?= default
+FUZZTIME    ?= 20s
+
+export CGO_ENABLED ?= 0
+
+##@ Try it
+
+.PHONY: demo
+demo: ## The main job as a story on a real three-node cluster, with what was measured; leaves nothing behind.
+	@cd lab && go run ./demo
+
+.PHONY: lab-up
+lab-up: ## Leave a real three-node Kubernetes running, to be used with kubectl (LAB_NAME=default).
+	@$(LAB) up --name $(LAB_NAME)
+
+.PHONY: lab-down
+lab-down: ## Remove every trace of it.
+	@$(LAB) down $(LAB_NAME)
+
+.PHONY: sim
+sim: ## Run the simulated CLB alone, on loopback.
+	@go run ./cmd/clbsim
+
+##@ Build
+
+.PHONY: build
+build: ## The programs, into bin/.
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+.PHONY: update
+update: ## Rewrite golden files and the reference pages that come out of the code.
+	go test ./lbsync/... ./provider/... -update
+
+##@ Hold it to its word
+
+.PHONY: test
+test: test-unit test-lab ## Everything below: what a change must pass.
+
+.PHONY: packages
+packages:
+	@$(LAB) packages
+
+.PHONY: test-unit
+test-unit: packages ## Pure parts, the real SDK against the simulated CLB, packets in namespaces.
+	go vet ./...
+	go test ./...
+
+.PHONY: test-lab
+test-lab: ## A real cluster: Services, packets, source addresses, crashes.
+	@$(LAB) build --product
+	cd lab && go vet ./... && go test -timeout 25m ./...
+	@$(LAB) check-clean
+
+.PHONY: race
+race: ## The unit tests under the race detector (needs a C compiler).
+	CGO_ENABLED=1 go test -race ./...
+
+.PHONY: fuzz
+fuzz: ## Each fuzz test for FUZZTIME.
+	@for pkg in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	  go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; done; done
+
+.PHONY: lint
+lint: ## Formatting and linters, pinned in go.tool.mod.
+	@bad=$$(git ls-files '*.go' | xargs gofmt -l); [ -z "$$bad" ] || { echo "gofmt would change: $$bad"; exit 1; }
+	$(LINT) run ./...
+	cd lab && go tool -modfile=../go.tool.mod golangci-lint run --config ../.golangci.yml ./...
+
+.PHONY: bench
+bench: ## From an endpoint's change to the request at CLB, and what the decisions cost.
+	go test -run '^$$' -bench . -benchmem ./lbsync/...
+	cd lab && go run ./bench
+
+.PHONY: e2e
+e2e: ## The upstream suite, [Feature:LoadBalancer], against the lab with our controller (E2E_FLAGS=--all for the slow ones).
+	@cd lab && go run ./e2e/upstream $(E2E_FLAGS)
+
+.PHONY: help
+help: ## This page.
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.DEFAULT_GOAL := help

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/clbsync/clbsync/clbsim/cloud"
+)
+
+// Path keeps the table of this network namespace. Its methods must not be
+// called at the same time.
+type Path struct {
+	loaded  bool
+	rules   Ruleset
+	kept    map[Flow]bool
+	pending map[Flow]bool // ended flows that are still to be cut
+}
+
+// Forward makes the table say what the listeners say, in one transaction, and
+// then cuts the UDP flows that must not go on. The order matters: a flow that
+// is cut while the old rules stand would be sent to the same target again.
+// After an error the next call tries everything that is missing.
+func (p *Path) Forward(ctx context.Context, f cloud.Forwarding) error {
+	rules, kept := Render(f), Kept(f)
+	script := rules.Script()
+	if p.loaded {
+		script = Diff(p.rules, rules)
+	}
+	if script != "" {
+		if err := nft(ctx, script); err != nil {
+			p.loaded = false // what is there is not known: replace it next time
+			return err
+		}
+	}
+	if p.pending == nil {
+		p.pending = map[Flow]bool{}
+	}
+	for flow := range Ended(p.kept, kept) {
+		p.pending[flow] = true
+	}
+	p.loaded, p.rules, p.kept = true, rules, kept
+	for flow := range kept {
+		delete(p.pending, flow)
+	}
+	return p.cut()
+}
+
+// Close takes the table away.
+func (p *Path) Close(ctx context.Context) error {
+	p.loaded = false
+	return nft(ctx, Remove)
+}
+
+func nft(ctx context.Context, script string) error {
+	cmd := exec.CommandContext(ctx, "nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(script)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("nft refused the rules: %w\n%s", err, stderr.String())
+	}
+	return nil
+}
+
+// cut removes the entries of ended UDP flows from connection tracking, so that
+// the next packet of their clients is sent to another target.
+func (p *Path) cut() error {
+	if len(p.pending) == 0 {
+		return nil
+	}
+	if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.InetFamily(unix.AF_INET), endedFlows(p.pending)); err != nil {
+		return fmt.Errorf("cut UDP flows: %w", err)
+	}
+	p.pending = nil
+	return nil
+}
+
+type endedFlows map[Flow]bool
+
+// MatchConntrackFlow implements netlink.CustomConntrackFilter.
+func (e endedFlows) MatchConntrackFlow(c *netlink.ConntrackFlow) bool {
+	if c.Forward.Protocol != unix.IPPROTO_UDP {
+		return false
+	}
+	vip, ok := netip.AddrFromSlice(c.Forward.DstIP.To4())
+	target, okToo := netip.AddrFromSlice(c.Reverse.SrcIP.To4())
+	return ok && okToo && e[Flow{netip.AddrPortFrom(vip, c.Forward.DstPort), netip.AddrPortFrom(target, c.Reverse.SrcPort)}]
+}

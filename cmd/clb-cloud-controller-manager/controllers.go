@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"maps"
+	"net/netip"
+
+	cloudprovider "k8s.io/cloud-provider"
+	"k8s.io/cloud-provider/app"
+	"k8s.io/cloud-provider/app/config"
+	"k8s.io/cloud-provider/names"
+	genericapp "k8s.io/controller-manager/app"
+	"k8s.io/controller-manager/controller"
+	"k8s.io/klog/v2"
+
+	"github.com/clbsync/clbsync/lbsync/clb"
+	lbcontroller "github.com/clbsync/clbsync/lbsync/controller"
+	"github.com/clbsync/clbsync/provider"
+)
+
+// initializers returns upstream's controllers with ours under the name of the stock service controller, so
+// that --controllers, leader election and health checks work as people know them.
+func (p *program) initializers() map[string]app.ControllerInitFuncConstructor {
+	all := maps.Clone(app.DefaultInitFuncConstructors)
+	for _, node := range []string{names.CloudNodeController, names.CloudNodeLifecycleController} {
+		stock := all[node]
+		stock.Constructor = p.unlessDryRun(node, stock.Constructor)
+		all[node] = stock
+	}
+	ours := all[names.ServiceLBController]
+	ours.Constructor = p.loadBalancers
+	all[names.ServiceLBController] = ours
+	// The cluster's network plugin makes the routes. The name stays known, so that -node-route-controller,
+	// which is in many manifests, is not an error.
+	app.ControllersDisabledByDefault.Insert(names.NodeRouteController)
+	return all
+}
+
+// unlessDryRun keeps a controller that knows no dry run from writing in one.
+func (p *program) unlessDryRun(name string, stock app.InitFuncConstructor) app.InitFuncConstructor {
+	return func(ic app.ControllerInitContext, cc *config.CompletedConfig, cloud cloudprovider.Interface) app.InitFunc {
+		if !p.dryRun {
+			return stock(ic, cc, cloud)
+		}
+		return func(ctx context.Context, _ genericapp.ControllerContext) (controller.Interface, bool, error) {
+			klog.FromContext(ctx).Info("Not started in a dry run, since it writes Nodes", "controller", name)
+			return nil, false, nil
+		}
+	}
+}
+
+// loadBalancers starts lbsync/controller.
+func (p *program) loadBalancers(ic app.ControllerInitContext, cc *config.CompletedConfig, _ cloudprovider.Interface) app.InitFunc {
+	return func(ctx context.Context, _ genericapp.ControllerContext) (controller.Interface, bool, error) {
+		client, err := cc.ClientBuilder.Client(ic.ClientName)
+		if err != nil {
+			return nil, false, err
+		}
+		c, err := lbcontroller.New(lbcontroller.Config{
+			Client:    client,
+			Informers: cc.SharedInformers,
+			Cloud:     p.client,
+			Settings:  p.config.Settings,
+			Instances: func(ctx context.Context, addr netip.Addr) (string, bool, error) {
+				i, found, err := p.client.InstanceByAddress(ctx, addr)
+				return i.ID, found, err
+			},
+			Workers: int(cc.ComponentConfig.ServiceController.ConcurrentServiceSyncs),
+			Gather:  p.config.Gather,
+			Verify:  p.config.VerifyInterval,
+			DryRun:  p.dryRun,
+		})
+		if err != nil {
+			return nil, false, err
+		}
+		// Upstream's context lives until the process ends, which would cut off calls in flight.
+		ctx, cancel := context.WithCancel(ctx)
+		context.AfterFunc(p.stop, cancel)
+		p.running.Go(func() {
+			defer cancel()
+			c.Run(ctx)
+		})
+		return nil, true, nil
+	}
+}
+
+// instances puts the client behind the interface of the provider.
+type instances struct{ client *clb.Client }
+
+func (i instances) Instance(ctx context.Context, id string) (provider.Instance, bool, error) {
+	found, ok, err := i.client.Instance(ctx, id)
+	return provider.Instance(found), ok, err
+}
+
+func (i instances) InstanceByAddress(ctx context.Context, addr netip.Addr) (provider.Instance, bool, error) {
+	found, ok, err := i.client.InstanceByAddress(ctx, addr)
+	return provider.Instance(found), ok, err
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command bench measures how long it takes from the write of an EndpointSlice to the request that tells CLB about it,
+// on a real API server with the controller's default gathering window.
+//
+// A sample begins before the write is sent to the API server, and ends when the simulated CLB receives the controller's
+// request: the time that CLB itself takes is not ours and not in it. Slices are written by this program, so neither a
+// scheduler nor a kubelet adds its time. The stock service controller has no such figure: it does not watch
+// EndpointSlices.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/clbsync/clbsync/lab/cluster"
+	"github.com/clbsync/clbsync/lab/e2e"
+)
+
+const usage = `bench measures the time from the write of an EndpointSlice to the request's arrival at (simulated) CLB.
+
+Flags:
+`
+
+func main() {
+	fs := flag.NewFlagSet("bench", flag.ExitOnError)
+	fs.Usage = func() { fmt.Fprint(fs.Output(), usage); fs.PrintDefaults() }
+	samples := fs.Int("n", 100, "changes of a weight to measure; a quarter as many additions and removals of a node")
+	median := fs.Duration("median", 200*time.Millisecond, "end with code 1 if the median of any change is longer")
+	fs.Parse(os.Args[1:])
+	if *samples < 4 || fs.NArg() > 0 {
+		fmt.Fprintln(os.Stderr, "want -n of at least 4 and no arguments")
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *samples, *median); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, samples int, limit time.Duration) (err error) {
+	lab, err := e2e.Start(ctx, e2e.Config{Cluster: cluster.Config{Progress: os.Stderr}})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lab.Close()) }()
+	b := &bench{lab: lab}
+	if err := b.prepare(ctx); err != nil {
+		return err
+	}
+	results, err := b.measure(ctx, samples)
+	if err != nil {
+		return fmt.Errorf("%w\n\nend of the controller's log:\n%s", err, lab.ControllerLog(30))
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(w, "\nEndpointSlice written, until CLB is told\tsamples\tmedian\tp90\tmax")
+	for _, r := range results {
+		slices.Sort(r.took)
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\n", r.change, len(r.took), ms(r.quantile(0.5)), ms(r.quantile(0.9)), ms(r.quantile(1)))
+	}
+	w.Flush()
+	for _, r := range results {
+		if got := r.quantile(0.5); got > limit {
+			err = errors.Join(err, fmt.Errorf("%s: median %s, want at most %s", r.change, ms(got), limit))
+		}
+	}
+	return err
+}
+
+// result is the samples of one kind of change.
+type result struct {
+	change string
+	took   []time.Duration // sorted
+}
+
+// quantile returns the smallest sample that is not exceeded by the fraction q of all.
+func (r result) quantile(q float64) time.Duration {
+	i := int(math.Ceil(q*float64(len(r.took)))) - 1
+	return r.took[max(0, min(i, len(r.took)-1))]
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000) }

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package annotation
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+)
+
+// Markdown returns the reference page in English, MarkdownZH in Chinese: docs/annotations.md and
+// docs/annotations.zh-CN.md, which a test holds equal to them.
+func Markdown() string {
+	return page("# Service annotations", "The value is always a string. An annotation that cannot be followed gets a Warning Event on the Service that names it; it costs only what it says, unless the table says that it stops the Service.",
+		[]string{"Annotation", "Value", "Default", "What it does"}, "## Known from TKE and not followed yet", []string{"Annotation", "What it does in TKE", "What happens here"},
+		func(k Key) string {
+			return k.Doc + either(k.Fixed, " Read when the CLB is created; later changes get an Event.") + either(k.ReadOnly, " Written by the controller.") + either(k.Blocking, " A wrong value stops the Service.")
+		},
+		func(k Key) []string { return []string{k.Doc, k.NotYet + "."} })
+}
+
+// MarkdownZH is Markdown in Chinese.
+func MarkdownZH() string {
+	return page("# Service 注解", "注解的值都是字符串。无法执行的注解会在 Service 上产生指明该注解的 Warning 事件；除表中注明会暂停整个 Service 的以外，其影响仅限于该注解本身。",
+		[]string{"注解", "取值", "默认值", "作用"}, "## TKE 支持但此处尚未支持的注解", []string{"注解", "在 TKE 中的作用", "此处的处理"},
+		func(k Key) string {
+			return k.DocZH + either(k.Fixed, "仅在创建 CLB 时读取，之后的修改会产生事件。") + either(k.ReadOnly, "由控制器写入。") + either(k.Blocking, "取值错误会暂停该 Service。")
+		},
+		func(k Key) []string {
+			return []string{k.DocZH, map[bool]string{true: "暂停：不为该 Service 创建或修改任何资源。", false: "忽略该注解，并产生事件。"}[k.Blocking]}
+		})
+}
+
+func either(yes bool, s string) string {
+	if yes {
+		return s
+	}
+	return ""
+}
+
+func page(title, lead string, columns []string, title2 string, columns2 []string, doc func(Key) string, notYet func(Key) []string) string {
+	var followed, others [][]string
+	for _, k := range Keys {
+		name := "`" + k.Name + "`"
+		if k.NotYet != "" {
+			others = append(others, append([]string{name}, notYet(k)...))
+		} else {
+			followed = append(followed, []string{name, k.Value.Type, cmp.Or(k.Default, "–"), doc(k)})
+		}
+	}
+	return fmt.Sprintf("%s\n\n%s\n\n%s\n%s\n\n%s", title, lead, table(columns, followed), title2, table(columns2, others))
+}
+
+func table(columns []string, rows [][]string) string {
+	var b strings.Builder
+	for _, row := range append([][]string{columns, strings.Split(strings.Repeat("---,", len(columns)-1)+"---", ",")}, rows...) {
+		b.WriteString("| " + strings.Join(row, " | ") + " |\n")
+	}
+	return b.String()
+}

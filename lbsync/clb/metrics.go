@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package clb
+
+import (
+	"sync"
+
+	"k8s.io/component-base/metrics"
+	"k8s.io/component-base/metrics/legacyregistry"
+)
+
+// What the API costs, seen where requests leave. The label code is "" for success, else the API's code.
+var (
+	apiDuration = metrics.NewHistogramVec(&metrics.HistogramOpts{
+		Subsystem:      "clb_api",
+		Name:           "request_duration_seconds",
+		Help:           "Duration of requests to the cloud's API, by action and code (empty: success).",
+		Buckets:        metrics.ExponentialBuckets(0.01, 2, 12),
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"action", "code"})
+	apiWait = metrics.NewCounterVec(&metrics.CounterOpts{
+		Subsystem:      "clb_api",
+		Name:           "throttle_wait_seconds_total",
+		Help:           "Time that requests waited for this program's own rate limit, by action.",
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"action"})
+	apiRetries = metrics.NewCounterVec(&metrics.CounterOpts{
+		Subsystem:      "clb_api",
+		Name:           "retries_total",
+		Help:           "Requests that were replayed, by action and the kind of error that they were refused with.",
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"action", "kind"})
+	apiTask = metrics.NewHistogramVec(&metrics.HistogramOpts{
+		Subsystem:      "clb_api",
+		Name:           "task_duration_seconds",
+		Help:           "Time from the acceptance of an asynchronous change to its end, by action.",
+		Buckets:        metrics.ExponentialBuckets(0.1, 2, 12),
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"action"})
+)
+
+var registerMetrics = sync.OnceFunc(func() {
+	legacyregistry.MustRegister(apiDuration, apiWait, apiRetries, apiTask)
+})

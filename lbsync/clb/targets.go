@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package clb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	clbapi "github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/clb/v20180317"
+
+	"github.com/clbsync/clbsync/lbsync"
+)
+
+// What one request takes.
+const (
+	targetsPerBatch = 500
+	targetsPerRule  = 50  // of BatchModifyTargetWeight
+	rulesPerBatch   = 100 // of BatchModifyTargetWeight
+)
+
+const (
+	actionRegister   = "BatchRegisterTargets"
+	actionDeregister = "BatchDeregisterTargets"
+	actionReweight   = "BatchModifyTargetWeight"
+)
+
+// Register implements lbsync.API. A listener that CLB refuses does not keep the others from getting their targets; the
+// error names it.
+func (c *Client) Register(ctx context.Context, lb string, changes []lbsync.Change) error {
+	return inBatches(changes, actionRegister, func(part []lbsync.Change, ids []string) (failed []string, message, requestID string, err error) {
+		req := clbapi.NewBatchRegisterTargetsRequest()
+		req.LoadBalancerId, req.Targets = &lb, batchTargets(part, true)
+		resp, err := change(ctx, c, lb, ids, actionRegister, c.clb.BatchRegisterTargetsWithContext, req)
+		if err != nil {
+			return nil, "", "", err
+		}
+		r := resp.Response
+		return values(r.FailListenerIdSet), deref(r.Message), deref(r.RequestId), nil
+	})
+}
+
+// Deregister implements lbsync.API, with Register's rule for partial failures.
+func (c *Client) Deregister(ctx context.Context, lb string, changes []lbsync.Change) error {
+	return inBatches(changes, actionDeregister, func(part []lbsync.Change, ids []string) (failed []string, message, requestID string, err error) {
+		req := clbapi.NewBatchDeregisterTargetsRequest()
+		req.LoadBalancerId, req.Targets = &lb, batchTargets(part, false)
+		resp, err := change(ctx, c, lb, ids, actionDeregister, c.clb.BatchDeregisterTargetsWithContext, req)
+		if err != nil {
+			return nil, "", "", err
+		}
+		r := resp.Response
+		return values(r.FailListenerIdSet), deref(r.Message), deref(r.RequestId), nil
+	})
+}
+
+// Reweight implements lbsync.API.
+func (c *Client) Reweight(ctx context.Context, lb string, changes []lbsync.Change) error {
+	return inBatches(changes, actionReweight, func(part []lbsync.Change, ids []string) ([]string, string, string, error) {
+		for rules := range slices.Chunk(weightRules(part), rulesPerBatch) {
+			req := clbapi.NewBatchModifyTargetWeightRequest()
+			req.LoadBalancerId, req.ModifyList = &lb, rules
+			if _, err := change(ctx, c, lb, ids, actionReweight, c.clb.BatchModifyTargetWeightWithContext, req); err != nil {
+				return nil, "", "", err
+			}
+		}
+		return nil, "", "", nil
+	})
+}
+
+// inBatches hands changes to send in parts that one request takes, in order, with the IDs of their listeners. It stops at
+// the first error; listeners that failed within a part that went through are gathered.
+func inBatches(changes []lbsync.Change, action string, send func(part []lbsync.Change, ids []string) (failed []string, message, requestID string, err error)) error {
+	for _, ch := range changes {
+		if err := named(action, ch.Listener, ch.ListenerID); err != nil {
+			return err
+		}
+	}
+	var faults []error
+	for part := range slices.Chunk(changes, targetsPerBatch) {
+		keys := map[string]lbsync.ListenerKey{}
+		var ids []string
+		for _, ch := range part {
+			if _, ok := keys[ch.ListenerID]; !ok {
+				keys[ch.ListenerID], ids = ch.Listener, append(ids, ch.ListenerID)
+			}
+		}
+		failed, message, requestID, err := send(part, ids)
+		if err != nil {
+			return errors.Join(append([]error{err}, faults...)...)
+		}
+		if len(failed) > 0 {
+			faults = append(faults, partial(action, failed, keys, message, requestID))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// partial is the error of a batch that succeeded but for some listeners.
+func partial(action string, failed []string, keys map[string]lbsync.ListenerKey, message, requestID string) error {
+	slices.Sort(failed)
+	names := make([]string, len(failed))
+	for i, id := range failed {
+		names[i] = id
+		if k, ok := keys[id]; ok {
+			names[i] = fmt.Sprintf("%s (%s)", k, id)
+		}
+	}
+	r := meaning("FailedOperation", message)
+	if !settled(r.kind) {
+		r = rule{} // the other listeners were changed: to repeat the request is not safe
+	}
+	return &lbsync.Error{Kind: r.kind, Action: action, RequestID: requestID, Hint: r.hint,
+		Err: fmt.Errorf("failed for listeners %s: %s", strings.Join(names, ", "), shorten(message))}
+}
+
+func batchTargets(changes []lbsync.Change, weight bool) []*clbapi.BatchTarget {
+	out := make([]*clbapi.BatchTarget, len(changes))
+	for i, ch := range changes {
+		t := &clbapi.BatchTarget{ListenerId: &changes[i].ListenerID, Port: new(int64(ch.Target.Port))}
+		t.InstanceId, t.EniIp = host(ch.Target)
+		if weight {
+			t.Weight = new(int64(ch.Weight)) // an explicit 0 too: left out it would be 10
+		}
+		out[i] = t
+	}
+	return out
+}
+
+// weightRules groups changes by listener, in the order given, at most targetsPerRule in each.
+func weightRules(changes []lbsync.Change) []*clbapi.RsWeightRule {
+	var out []*clbapi.RsWeightRule
+	open := map[string]*clbapi.RsWeightRule{}
+	for i, ch := range changes {
+		r := open[ch.ListenerID]
+		if r == nil || len(r.Targets) == targetsPerRule {
+			r = &clbapi.RsWeightRule{ListenerId: &changes[i].ListenerID}
+			open[ch.ListenerID], out = r, append(out, r)
+		}
+		t := &clbapi.Target{Port: new(int64(ch.Target.Port)), Weight: new(int64(ch.Weight))}
+		t.InstanceId, t.EniIp = host(ch.Target)
+		r.Targets = append(r.Targets, t)
+	}
+	return out
+}
+
+// host returns exactly one of a target's two names.
+func host(t lbsync.Target) (instance, address *string) {
+	if t.Instance != "" {
+		return &t.Instance, nil
+	}
+	return nil, new(t.IP.String())
+}
+
+// target is a registered target in lbsync's words. The instance's ID stands for its primary address alone, so it is the
+// identity of what was registered by ID, and of nothing else.
+func target(b *clbapi.Backend) lbsync.Target {
+	t := lbsync.Target{Port: uint16(deref(b.Port))}
+	if deref(b.Type) == "CVM" && deref(b.InstanceId) != "" {
+		t.Instance = *b.InstanceId
+		return t
+	}
+	for _, s := range values(b.PrivateIpAddresses) {
+		if a, err := netip.ParseAddr(s); err == nil {
+			t.IP = a
+			return t
+		}
+	}
+	t.Instance = deref(b.InstanceId)
+	return t
+}

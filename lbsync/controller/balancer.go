@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/clbsync/clbsync/lbsync"
+)
+
+// Ensure hands the Service to the queue and waits until a sync that began afterwards has gone as far as it
+// could: what follows by itself, the end of a handover say, is not waited for. It returns what the
+// status of the Service should be.
+func (c *Controller) Ensure(ctx context.Context, svc *corev1.Service) (*corev1.LoadBalancerStatus, error) {
+	if !c.settings.Wants(svc) {
+		return nil, fmt.Errorf("Service %s/%s is not to have a CLB of this controller: its type is %s, its class %q", svc.Namespace, svc.Name, svc.Spec.Type, class(svc))
+	}
+	out := c.now(ctx, keyOf(svc), due{changed: true})
+	switch {
+	case out.err != nil:
+		return nil, out.err
+	case out.refused != "":
+		return nil, errors.New(out.refused)
+	}
+	return &corev1.LoadBalancerStatus{Ingress: out.ingress}, nil
+}
+
+// Get reads what the status of the Service should be, and whether there is a CLB of the Service, be it
+// half-created or half-deleted.
+func (c *Controller) Get(ctx context.Context, svc *corev1.Service) (*corev1.LoadBalancerStatus, bool, error) {
+	found, err := c.cloud.Find(ctx, lbsync.Owner{ClusterID: c.settings.ClusterID, ServiceUID: string(svc.UID)})
+	if err != nil || len(found) == 0 {
+		return nil, false, err
+	}
+	return &corev1.LoadBalancerStatus{Ingress: lbsync.Ingress(found[0])}, true, nil
+}
+
+// Delete hands the Service to the queue for the deletion of its CLB and waits for it. It returns nil only if
+// a search finds no CLB of the Service.
+func (c *Controller) Delete(ctx context.Context, svc *corev1.Service) error {
+	if out := c.now(ctx, keyOf(svc), due{changed: true, retire: svc}); out.err != nil {
+		return out.err
+	}
+	_, exists, err := c.Get(ctx, svc)
+	if err == nil && exists {
+		err = fmt.Errorf("the CLB of Service %s/%s is not deleted yet", svc.Namespace, svc.Name)
+	}
+	return err
+}
+
+// now makes the key due at once and waits for what comes of it.
+func (c *Controller) now(ctx context.Context, k key, d due) outcome {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.wait, fmt.Errorf("no outcome within %s; it goes on in the background", c.wait))
+	defer cancel()
+	done := make(chan outcome, 1)
+	d.waiters = []chan<- outcome{done}
+	c.queue.add(k, 0, d)
+	select {
+	case out := <-done:
+		return out
+	case <-ctx.Done():
+		return outcome{err: fmt.Errorf("waiting for the CLB of Service %s: %w", k, context.Cause(ctx))}
+	}
+}
+
+func class(svc *corev1.Service) string {
+	if svc.Spec.LoadBalancerClass == nil {
+		return ""
+	}
+	return *svc.Spec.LoadBalancerClass
+}

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/klog/v2"
+
+	"github.com/clbsync/clbsync/lbsync"
+	"github.com/clbsync/clbsync/lbsync/annotation"
+)
+
+// Reasons of Events, the stock controller's where it has one: people, and programs, know those.
+const (
+	component       = "service-controller"
+	eventEnsuring   = "EnsuringLoadBalancer"
+	eventEnsured    = "EnsuredLoadBalancer"
+	eventUpdated    = "UpdatedLoadBalancer"
+	eventFailed     = "SyncLoadBalancerFailed"
+	eventDeleting   = "DeletingLoadBalancer"
+	eventDeleted    = "DeletedLoadBalancer"
+	eventPlan       = "Plan"
+	eventHeld       = "RemovalHeld"
+	messageMax      = 1000 // the API server takes 1024 bytes
+	failureReminder = 30 * time.Minute
+
+	unavailableNodes lbsync.Reason = "UnAvailableLoadBalancer"
+	duplicate        lbsync.Reason = "DuplicateLoadBalancer"
+)
+
+// startEvents returns a broadcaster that writes to the API server. Each reason of an object has a budget of
+// its own: a Service whose pods come and go all day must not use up the Event that says why it fails.
+func startEvents(ctx context.Context, client kubernetes.Interface) record.EventBroadcaster {
+	b := record.NewBroadcaster(record.WithContext(ctx), record.WithCorrelatorOptions(record.CorrelatorOptions{
+		SpamKeyFunc: func(e *corev1.Event) string {
+			return strings.Join([]string{string(e.InvolvedObject.UID), e.InvolvedObject.Namespace, e.InvolvedObject.Name, e.Reason}, "/")
+		},
+	}))
+	b.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events("")})
+	return b
+}
+
+func newRecorder(b record.EventBroadcaster) record.EventRecorder {
+	return b.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component})
+}
+
+func (c *Controller) tell(svc *corev1.Service, kind, reason, message string) {
+	if len(message) > messageMax {
+		message = strings.ToValidUTF8(message[:messageMax], "") + "…"
+	}
+	c.recorder.Event(svc, kind, reason, message)
+}
+
+// tellBegin announces a change of the CLB or of its listeners. Targets come and go too often for that.
+func (c *Controller) tellBegin(r *state, svc *corev1.Service, p lbsync.Plan) {
+	if r.ensuring || p.Delete != nil || p.Create == nil && len(p.CreateListeners)+len(p.ModifyListeners)+len(p.DeleteListeners) == 0 {
+		return
+	}
+	r.ensuring = true
+	c.tell(svc, corev1.EventTypeNormal, eventEnsuring, "Ensuring load balancer")
+}
+
+// tellInStep says once that a CLB is as it should be, after it was not.
+func (c *Controller) tellInStep(r *state, svc *corev1.Service, lb lbsync.LoadBalancer) {
+	switch {
+	case r.ensuring || r.failure != "":
+		c.tell(svc, corev1.EventTypeNormal, eventEnsured, fmt.Sprintf("Ensured load balancer %s%s", lb.Instance.ID, summary(r.done)))
+	case len(r.done) > 0:
+		c.tell(svc, corev1.EventTypeNormal, eventUpdated, fmt.Sprintf("Updated load balancer %s%s", lb.Instance.ID, summary(r.done)))
+	}
+	r.ensuring, r.failure, r.done = false, "", map[string]int{}
+}
+
+// tellHeld says that a removal is held, and remembers since when.
+func (c *Controller) tellHeld(ctx context.Context, r *state, svc *corev1.Service, step lbsync.Step) {
+	switch {
+	case !step.Held:
+		r.held = time.Time{}
+	case r.held.IsZero():
+		r.held = time.Now()
+		count := 0
+		for _, w := range step.Waits {
+			if w.Reason == lbsync.ForRelease {
+				count++
+			}
+		}
+		message := fmt.Sprintf("%d targets stay for up to %s though nothing asks for them any more: %s. If they are to go now, annotate the Service with %s: \"true\"",
+			count, c.settings.Timing.RemovalHold, lbsync.ForRelease, annotation.AllowRemoval)
+		klog.FromContext(ctx).Info("Holding a removal", "targets", count, "for", c.settings.Timing.RemovalHold)
+		c.tell(svc, corev1.EventTypeWarning, eventHeld, message)
+	}
+}
+
+// tellDeleted says that a CLB is gone, if there was one.
+func (c *Controller) tellDeleted(ctx context.Context, svc *corev1.Service, id string) {
+	if id == "" {
+		return
+	}
+	klog.FromContext(ctx).Info("Deleted", "clb", id)
+	c.tell(svc, corev1.EventTypeNormal, eventDeleted, "Deleted load balancer "+id)
+}
+
+// tellFailure says what failed: to people when it is another failure than before or has lasted, and not if
+// it is of the kind that passes by itself. The log has it all, the repetitions at level 2.
+func (c *Controller) tellFailure(ctx context.Context, r *state, err error, again time.Duration) {
+	kind, logger := lbsync.KindOf(err), klog.FromContext(ctx)
+	passing := r.failures < 3 && trusted(err) || r.failures < 2 && (kind == lbsync.NotFound || kind == lbsync.Conflict)
+	same := sameFailure(err)
+	if passing || same == r.failure && time.Since(r.failedAt) < failureReminder {
+		logger.V(2).Info("Sync failed", "kind", kind, "err", err, "again", again, "failures", r.failures)
+		return
+	}
+	r.failure, r.failedAt = same, time.Now()
+	logger.Error(err, "Sync failed", "kind", kind, "again", again, "failures", r.failures)
+	if r.service != nil {
+		c.tell(r.service, corev1.EventTypeWarning, eventFailed, fmt.Sprintf("Error syncing load balancer: %v", err))
+	}
+}
+
+// report makes known what is left out of the desired state, each thing once: to the Service's author what is
+// a warning, to the log all of it. Nodes are only counted: they are the cluster's matter, not each
+// Service's, and in a bad hour they are many.
+func (c *Controller) report(ctx context.Context, r *state, svc *corev1.Service, skips []lbsync.Skip) {
+	now, nodes := map[lbsync.Skip]bool{}, map[lbsync.Reason]int{}
+	for _, s := range skips {
+		if ofNode(s) {
+			nodes[s.Reason]++
+			continue
+		}
+		if now[s] {
+			continue
+		}
+		now[s] = true
+		if r.skips[s] {
+			continue
+		}
+		level := 2
+		if s.Warning {
+			level = 0
+			c.tell(svc, corev1.EventTypeWarning, string(s.Reason), s.Message)
+		}
+		klog.FromContext(ctx).V(level).Info("Left out", "object", s.Object, "reason", s.Reason, "message", s.Message)
+	}
+	if !maps.Equal(nodes, r.nodes) {
+		klog.FromContext(ctx).V(2).Info("Nodes left out or draining", "count", nodes)
+	}
+	countSkips(r.skips, now)
+	countNodes(r.nodes, nodes)
+	r.skips, r.nodes = now, nodes
+}
+
+func ofNode(s lbsync.Skip) bool { return strings.HasPrefix(s.Object, "node ") }
+
+// show makes the plan of a dry run known, if it is another than before.
+func (c *Controller) show(ctx context.Context, r *state, svc *corev1.Service, plan lbsync.Plan) {
+	text := plan.String()
+	if text == r.shown {
+		return
+	}
+	r.shown = text
+	klog.FromContext(ctx).Info("Dry run", "plan", text)
+	if text == "" {
+		text = "Nothing to change"
+	}
+	c.tell(svc, corev1.EventTypeNormal, eventPlan, strings.TrimSuffix(text, "\n"))
+}
+
+func blocker(skips []lbsync.Skip) string {
+	for _, s := range skips {
+		if s.Blocking {
+			return s.Message
+		}
+	}
+	return ""
+}
+
+// unavailable returns a Skip if the Service has endpoints and no node can be bound.
+func unavailable(desired lbsync.LoadBalancer, skips []lbsync.Skip) []lbsync.Skip {
+	if len(desired.Targets) > 0 || len(desired.Idle) == len(desired.Listeners) {
+		return nil
+	}
+	count := map[lbsync.Reason]int{}
+	for _, s := range skips {
+		if ofNode(s) {
+			count[s.Reason]++
+		}
+	}
+	message := "There are no available nodes for LoadBalancer"
+	for _, reason := range slices.Sorted(maps.Keys(count)) {
+		message += fmt.Sprintf(", %s: %d", reason, count[reason])
+	}
+	return []lbsync.Skip{{Object: "nodes", Reason: unavailableNodes, Warning: true, Message: message}}
+}
+
+// summary returns ", targets registered: 2", say, for changes by verb.
+func summary(done map[string]int) string {
+	var text string
+	for _, v := range verbs {
+		if n := done[v.name]; n > 0 {
+			text += fmt.Sprintf(", %s: %d", v.words, n)
+		}
+	}
+	return text
+}

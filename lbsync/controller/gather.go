@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"cmp"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/clbsync/clbsync/lbsync"
+	"github.com/clbsync/clbsync/lbsync/annotation"
+)
+
+// service returns the Service that the CLB is for, as the cache has it; nil if it is gone.
+func (c *Controller) service(k key) (*corev1.Service, error) {
+	svc, err := c.services.Services(k.Namespace).Get(k.Name)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	return svc, err
+}
+
+// gather returns all that decides about the CLB of a Service. It reads caches only. unsure is true while
+// the instance of some node has never been answered.
+func (c *Controller) gather(svc *corev1.Service) (snap lbsync.Snapshot, unsure bool, err error) {
+	nodes, err := c.nodes.List(labels.Everything())
+	if err != nil {
+		return snap, false, err
+	}
+	// The order of a cache is random; a plan and a list of skips are to read the same each time.
+	slices.SortFunc(nodes, func(a, b *corev1.Node) int { return cmp.Compare(a.Name, b.Name) })
+	found, err := c.slices.ByIndex(bySlice, svc.Namespace+"/"+svc.Name)
+	if err != nil {
+		return snap, false, err
+	}
+	endpoints := make([]*discoveryv1.EndpointSlice, len(found))
+	for i := range found {
+		endpoints[i] = found[i].(*discoveryv1.EndpointSlice)
+	}
+	slices.SortFunc(endpoints, func(a, b *discoveryv1.EndpointSlice) int { return cmp.Compare(a.Name, b.Name) })
+	options, problems := annotation.Parse(svc.Annotations)
+	instances, unsure := c.instances.known()
+	return lbsync.Snapshot{
+		Settings:  c.settings,
+		Services:  []lbsync.Service{{Service: svc, Slices: endpoints, Options: options, Problems: problems}},
+		Nodes:     nodes,
+		Instances: instances,
+
+		TargetQuota: int(c.quota.targets.Load()),
+	}, unsure, nil
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/clbsync/clbsync/lbsync"
+)
+
+// memory holds what is known of each CLB between syncs. All of it can be lost: a restart reads again.
+type memory struct {
+	mu     sync.Mutex
+	states map[key]*state
+}
+
+// state is what is known of one CLB. Only the worker that has the key reads or writes it, so it needs no lock.
+type state struct {
+	service *corev1.Service // the one that the CLB is for; nil: none was wanted so far
+
+	actual *lbsync.LoadBalancer // as last read or written; nil: has to be read
+	verify time.Time            // when to read it again
+	twins  []lbsync.Skip        // further CLBs of the same owner
+	stamps lbsync.Memory
+	held   time.Time // since when a removal is held; zero: none is
+	tuned  time.Time // when weights were last changed among open targets
+
+	hold     time.Time // no sync before, unless a Service itself changes
+	failures int       // in a row
+	failure  string    // what the last Event about a failure was about; "": none since the last success
+	failedAt time.Time // when that Event was written
+
+	done     map[string]int        // changes since the CLB was last in step, by verb
+	ensuring bool                  // EnsuringLoadBalancer was written, its end was not
+	skips    map[lbsync.Skip]bool  // reported, those of nodes apart
+	nodes    map[lbsync.Reason]int // how many nodes are left out
+	shown    string                // the plan that a dry run showed last
+}
+
+func newState() *state {
+	return &state{done: map[string]int{}, skips: map[lbsync.Skip]bool{}}
+}
+
+// clear makes the record that of a CLB which was never worked on.
+func (r *state) clear() {
+	countSkips(r.skips, nil)
+	countNodes(r.nodes, nil)
+	*r = *newState()
+}
+
+func (m *memory) of(k key) *state {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.states[k]
+	if r == nil {
+		r = newState()
+		m.states[k] = r
+	}
+	return r
+}
+
+func (m *memory) forget(k key) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.states, k)
+}
+
+// knows reports whether the CLB of the key was worked on.
+func (m *memory) knows(k key) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.states[k] != nil
+}

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/klog/v2"
+
+	"github.com/clbsync/clbsync/lbsync"
+)
+
+// sync takes the CLB of a key as far as it can go now. It returns when to look again; 0: when something changes.
+func (c *Controller) sync(ctx context.Context, k key, r *state, d due) (again time.Duration, out outcome) {
+	svc, err := c.service(k)
+	if err != nil {
+		return 0, outcome{err: err}
+	}
+	if r.service == nil {
+		r.service = d.retire
+	}
+	if last := r.service; last != nil && (svc == nil || svc.UID != last.UID) {
+		// It went without waiting for its finalizer: somebody took that off.
+		if out := c.retire(ctx, r, last, false); out.err != nil || out.present {
+			return 0, out
+		}
+		r.clear()
+	}
+	if svc == nil || r.service == nil && !c.concerns(svc) {
+		c.memory.forget(k)
+		return 0, outcome{}
+	}
+	r.service = svc
+	if c.settings.Wants(svc) && (d.retire == nil || d.retire.UID != svc.UID) {
+		again, out = c.ensure(ctx, r, svc, d)
+	} else if out = c.retire(ctx, r, svc, true); out.err == nil && !out.present {
+		r.clear()
+		c.memory.forget(k)
+	}
+	if apierrors.IsNotFound(out.err) {
+		klog.FromContext(ctx).V(2).Info("Service is gone, its deletion is yet to be seen", "err", out.err)
+		out.err = nil
+	}
+	return again, out
+}
+
+// ensure takes the CLB of a Service towards what the Service asks for.
+func (c *Controller) ensure(ctx context.Context, r *state, svc *corev1.Service, d due) (time.Duration, outcome) {
+	snap, unsure, err := c.gather(svc)
+	if err != nil {
+		return 0, outcome{err: err}
+	}
+	desired, skips := lbsync.Desired(snap)
+	if lbsync.Blocked(skips) {
+		c.report(ctx, r, svc, skips)
+		return 0, outcome{refused: blocker(skips)}
+	}
+	actual, err := c.actual(ctx, r, desired.Instance.Owner, snap.Services[0].Options.LoadBalancerID)
+	skips = append(skips, lbsync.Fixed(actual, desired)...)
+	skips = append(skips, lbsync.Foreign(actual, desired)...)
+	if unsure {
+		desired = snap.Keep(actual, desired)
+	} else {
+		skips = append(skips, unavailable(desired, skips)...)
+	}
+	c.report(ctx, r, svc, append(skips, r.twins...))
+	if err != nil {
+		return 0, outcome{err: err}
+	}
+	if c.dryRun {
+		c.show(ctx, r, svc, lbsync.Diff(actual, desired))
+		return max(time.Until(r.verify), atOnce), outcome{present: actual.Present, ingress: lbsync.Ingress(actual.Instance)}
+	}
+	if actual.Present || len(desired.Listeners) > 0 {
+		if svc, err = c.addFinalizer(ctx, svc); err != nil {
+			return 0, outcome{err: err}
+		}
+	}
+	actual, again, err := c.steps(ctx, r, svc, actual, desired, d)
+	// What works already is made known even if something else does not.
+	err = errors.Join(err, c.publish(ctx, svc, actual))
+	if check := max(time.Until(r.verify), atOnce); again == 0 || check < again {
+		again = check
+	}
+	return again, outcome{present: actual.Present, ingress: lbsync.Ingress(actual.Instance), err: err}
+}
+
+// actual returns the CLB as it is: from memory, or read if there is no memory of it or that is due for verification.
+func (c *Controller) actual(ctx context.Context, r *state, owner lbsync.Owner, hint string) (lbsync.LoadBalancer, error) {
+	if r.actual != nil && time.Now().Before(r.verify) {
+		return *r.actual, nil
+	}
+	if r.actual != nil && r.actual.Present {
+		hint = r.actual.Instance.ID
+	}
+	lb, twins, err := c.observe(ctx, owner, hint)
+	if err != nil {
+		return lbsync.LoadBalancer{}, err
+	}
+	// Spread from half to one and a half of the time, so that what a restart read at once is not verified at once.
+	r.actual, r.twins, r.verify = &lb, twins, time.Now().Add(wait.Jitter(c.verify/2, 2))
+	return lb, nil
+}
+
+// observe finds the owner's CLB by its tags. hint spares the search if the CLB of that ID carries them; by
+// itself an ID proves nothing, since manifests are copied.
+func (c *Controller) observe(ctx context.Context, owner lbsync.Owner, hint string) (lbsync.LoadBalancer, []lbsync.Skip, error) {
+	if hint != "" {
+		lb, err := c.cloud.Observe(ctx, hint)
+		switch kind := lbsync.KindOf(err); {
+		case err == nil && owner.Owns(lb.Instance.Tags):
+			return lb, nil, nil
+		case err != nil && kind != lbsync.NotFound && kind != lbsync.Invalid:
+			return lb, nil, err
+		}
+	}
+	found, err := c.cloud.Find(ctx, owner)
+	if err != nil || len(found) == 0 {
+		return lbsync.LoadBalancer{}, nil, err
+	}
+	var twins []lbsync.Skip
+	for _, twin := range found[1:] {
+		twins = append(twins, lbsync.Skip{Object: "clb " + twin.ID, Reason: duplicate, Warning: true,
+			Message: fmt.Sprintf("CLB %s carries the tags of this Service too and is not used: %s is older. It is deleted with the Service; delete it, or take its tag %s off", twin.ID, found[0].ID, lbsync.TagService)})
+	}
+	lb, err := c.cloud.Observe(ctx, found[0].ID)
+	return lb, twins, err
+}
+
+// steps carries out one step after the other until none is left, or the next has to wait. It returns the
+// CLB as it is then, and when to look again; 0: nothing is left.
+func (c *Controller) steps(ctx context.Context, r *state, svc *corev1.Service, actual, desired lbsync.LoadBalancer, d due) (lbsync.LoadBalancer, time.Duration, error) {
+	seen, asked := lbsync.Observation{}, false // asked: reading the health again would tell nothing new
+	for range stepsMax {
+		if c.stopped() {
+			return actual, 0, nil
+		}
+		seen.Now = time.Now()
+		r.stamps = r.stamps.Update(actual, seen.Now)
+		seen.Memory, seen.HeldSince, seen.Reweighted = r.stamps, r.held, r.tuned
+		step := lbsync.Next(actual, desired, seen, c.settings.Timing)
+		c.tellHeld(ctx, r, svc, step)
+		var err error
+		switch {
+		case !step.Plan.Empty():
+			if actual, err = c.apply(ctx, r, svc, step.Plan, actual); err != nil {
+				return actual, 0, err
+			}
+			if len(step.Plan.Register)+len(step.Plan.Reweight)+len(step.Plan.Deregister) > 0 {
+				programmed(d.trigger)
+				d.trigger = time.Time{}
+			}
+			if step.Tune {
+				r.tuned = seen.Now
+			}
+			if len(step.Plan.ModifyListeners) > 0 {
+				seen.Health = nil // It was found the old way.
+			}
+			// No target that has just come, or is probed in another way now, has had its probes yet.
+			asked = asked || len(step.Plan.Register)+len(step.Plan.ModifyListeners) > 0
+		case step.Awaits(lbsync.ForHealth) && !asked:
+			if seen.Health, err = c.cloud.Health(ctx, actual.Instance.ID); err != nil {
+				return actual, 0, err
+			}
+			asked = true
+		default:
+			if v := klog.FromContext(ctx).V(4); v.Enabled() && len(step.Waits) > 0 {
+				v.Info("Waiting", "clb", actual.Instance.ID, "for", step.Waits, "again", step.Again)
+			}
+			if len(step.Waits) == 0 {
+				c.tellInStep(r, svc, actual)
+			}
+			return actual, step.Again, nil
+		}
+	}
+	return actual, 0, fmt.Errorf("CLB %s is not in step after %d steps, which should be enough for anything: trying again from a new reading", actual.Instance.ID, stepsMax)
+}
+
+// apply carries out a plan and remembers the CLB as it is then, or that this is not known.
+func (c *Controller) apply(ctx context.Context, r *state, svc *corev1.Service, plan lbsync.Plan, actual lbsync.LoadBalancer) (lbsync.LoadBalancer, error) {
+	c.tellBegin(r, svc, plan)
+	klog.FromContext(ctx).Info("Applying", "clb", actual.Instance.ID, "plan", plan.String())
+	now, err := plan.Apply(ctx, c.cloud, actual)
+	if err == nil || trusted(err) {
+		r.actual = &now
+	} else {
+		r.actual = nil
+	}
+	if err == nil {
+		countChanges(r, plan)
+	}
+	return now, err
+}
+
+// retire deletes every CLB that carries the tags of the Service, also those that no memory knows: one whose
+// creation was cut short, say. Only when a search finds none does the Service lose its finalizer.
+func (c *Controller) retire(ctx context.Context, r *state, svc *corev1.Service, live bool) outcome {
+	owner := lbsync.Owner{ClusterID: c.settings.ClusterID, ServiceUID: string(svc.UID)}
+	r.actual, r.stamps = nil, nil
+	last := ""
+	for !c.stopped() {
+		found, err := c.cloud.Find(ctx, owner)
+		if err != nil {
+			return outcome{err: err}
+		}
+		if len(found) == 0 {
+			c.tellDeleted(ctx, svc, last)
+			if !live || c.dryRun {
+				return outcome{}
+			}
+			return outcome{err: c.release(ctx, svc)}
+		}
+		if found[0].ID == last {
+			return outcome{present: true, err: fmt.Errorf("CLB %s is still found by its tags after its deletion", last)}
+		}
+		actual, err := c.cloud.Observe(ctx, found[0].ID)
+		if err != nil {
+			return outcome{present: true, err: err}
+		}
+		desired := lbsync.LoadBalancer{Instance: lbsync.Instance{Owner: owner}}
+		if c.dryRun {
+			c.show(ctx, r, svc, lbsync.Diff(actual, desired))
+			return outcome{present: true}
+		}
+		if last == "" {
+			c.recorder.Event(svc, corev1.EventTypeNormal, eventDeleting, "Deleting load balancer")
+		}
+		step := lbsync.Next(actual, desired, lbsync.Observation{Now: time.Now()}, c.settings.Timing)
+		if _, err := c.apply(ctx, r, svc, step.Plan, actual); err != nil {
+			return outcome{present: true, err: err}
+		}
+		last = found[0].ID
+	}
+	return outcome{present: true}
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lbsync
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// fakeCloud is one CLB in memory that refuses what CLB refuses.
+type fakeCloud struct {
+	lb   LoadBalancer
+	next int
+	now  time.Time
+	born map[Binding]time.Time
+}
+
+func (f *fakeCloud) CreateLoadBalancer(_ context.Context, want Instance) (Instance, error) {
+	if f.lb.Present {
+		return Instance{}, fmt.Errorf("there is a CLB already")
+	}
+	want.ID, want.Tags, want.Owner = "lb-00000001", want.Owner.Tags(), Owner{}
+	f.lb = LoadBalancer{Present: true, Instance: want, Listeners: map[ListenerKey]Listener{}, Targets: map[Binding]int{}}
+	f.born = map[Binding]time.Time{}
+	return want, nil
+}
+
+func (f *fakeCloud) CreateListeners(_ context.Context, lb string, listeners []Listener) ([]string, error) {
+	var ids []string
+	for _, l := range listeners {
+		if _, taken := f.lb.Listeners[l.ListenerKey]; taken || lb != f.lb.Instance.ID {
+			return nil, fmt.Errorf("listener %s of %s: taken, or no such CLB", l.ListenerKey, lb)
+		}
+		f.next++
+		l.ID = fmt.Sprintf("lbl-%08d", f.next)
+		f.lb.Listeners[l.ListenerKey] = l
+		ids = append(ids, l.ID)
+	}
+	return ids, nil
+}
+
+func (f *fakeCloud) ModifyListener(_ context.Context, _ string, to Listener) error {
+	if f.lb.Listeners[to.ListenerKey].ID != to.ID || to.ID == "" {
+		return fmt.Errorf("no listener %s with the ID %q", to.ListenerKey, to.ID)
+	}
+	f.lb.Listeners[to.ListenerKey] = to
+	return nil
+}
+
+func (f *fakeCloud) check(c Change, there bool) error {
+	if l := f.lb.Listeners[c.Listener]; l.ID == "" || l.ID != c.ListenerID {
+		return fmt.Errorf("target %s: no listener with the ID %q", c.Binding, c.ListenerID)
+	}
+	if _, ok := f.lb.Targets[c.Binding]; ok != there {
+		return fmt.Errorf("target %s: registered is %v, want %v", c.Binding, ok, there)
+	}
+	if c.Weight < 0 || c.Weight > WeightMax {
+		return fmt.Errorf("target %s: weight %d", c.Binding, c.Weight)
+	}
+	return nil
+}
+
+func (f *fakeCloud) Register(_ context.Context, _ string, changes []Change) error {
+	for _, c := range changes {
+		if err := f.check(c, false); err != nil {
+			return err
+		}
+		f.lb.Targets[c.Binding], f.born[c.Binding] = c.Weight, f.now
+	}
+	return nil
+}
+
+func (f *fakeCloud) Reweight(_ context.Context, _ string, changes []Change) error {
+	for _, c := range changes {
+		if err := f.check(c, true); err != nil {
+			return err
+		}
+		f.lb.Targets[c.Binding] = c.Weight
+	}
+	return nil
+}
+
+func (f *fakeCloud) Deregister(_ context.Context, _ string, changes []Change) error {
+	for _, c := range changes {
+		if err := f.check(c, true); err != nil {
+			return err
+		}
+		delete(f.lb.Targets, c.Binding)
+	}
+	return nil
+}
+
+func (f *fakeCloud) DeleteListeners(_ context.Context, _ string, listeners []Listener) error {
+	for _, l := range listeners {
+		if f.lb.Listeners[l.ListenerKey].ID != l.ID || l.ID == "" {
+			return fmt.Errorf("no listener %s with the ID %q", l.ListenerKey, l.ID)
+		}
+		if !l.Ours() {
+			return fmt.Errorf("listener %s is not ours", l.ListenerKey)
+		}
+		delete(f.lb.Listeners, l.ListenerKey)
+		for b := range f.lb.Targets {
+			if b.Listener == l.ListenerKey {
+				delete(f.lb.Targets, b)
+			}
+		}
+	}
+	return nil
+}
+
+func (f *fakeCloud) DeleteLoadBalancer(_ context.Context, lb Instance) error {
+	if !lb.Owner.Owns(f.lb.Instance.Tags) || lb.ID != f.lb.Instance.ID {
+		return fmt.Errorf("CLB %s is not %v's", lb.ID, lb.Owner)
+	}
+	f.lb, f.born = LoadBalancer{}, nil
+	return nil
+}

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lbsync
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/tools/txtar"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/clbsync/clbsync/internal/golden"
+	"github.com/clbsync/clbsync/lbsync/annotation"
+)
+
+// A scenario is a story in stages. Each stage has the cluster's objects in NAME.yaml, which replace those of
+// the stage before kind by kind, and NAME.want, the golden: every step from the CLB that the stage before left, with
+// the time that passes while a step waits. The line "# no endpoints" takes the slices away. Health is what CLB would say after Settle; a target that the
+// comment line "# dead: HOST…" of a stage names is unhealthy in it; "# quota: N" is how many targets a listener may have.
+func TestScenarios(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("scenarios: %v, %v", files, err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			archive, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := newWorld()
+			var out txtar.Archive
+			out.Comment = archive.Comment
+			for _, f := range archive.Files {
+				stage, isYAML := strings.CutSuffix(f.Name, ".yaml")
+				if !isYAML {
+					continue
+				}
+				w.load(t, f.Data)
+				got := w.run(t)
+				out.Files = append(out.Files, f, txtar.File{Name: stage + ".want", Data: []byte(got)})
+			}
+			golden.File(t, file, string(txtar.Format(&out)))
+		})
+	}
+}
+
+// equal compares load balancers: an absent map is an empty one.
+var equal = cmp.Options{cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{})}
+
+// world is a cluster and the CLB that serves it, in which time passes only where a step waits.
+type world struct {
+	snapshot Snapshot
+	slices   []*discoveryv1.EndpointSlice
+	cloud    *fakeCloud
+	actual   LoadBalancer
+	memory   Memory
+	held     time.Time
+	tuned    time.Time
+	now      time.Time
+	dead     map[string]bool
+}
+
+func newWorld() *world {
+	s := DefaultSettings()
+	s.ClusterID, s.VPCID = "cls-demo", "vpc-2ab3c4d5"
+	return &world{snapshot: Snapshot{Settings: s}, cloud: &fakeCloud{}, now: time.Unix(0, 0), dead: map[string]bool{}}
+}
+
+func (w *world) load(t *testing.T, data []byte) {
+	t.Helper()
+	w.dead = map[string]bool{}
+	for line := range strings.Lines(string(data)) {
+		if hosts, ok := strings.CutPrefix(line, "# dead:"); ok {
+			for h := range strings.FieldsSeq(hosts) {
+				w.dead[h] = true
+			}
+		}
+		if quota, ok := strings.CutPrefix(line, "# quota: "); ok {
+			if _, err := fmt.Sscan(quota, &w.snapshot.TargetQuota); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var nodes []*corev1.Node
+	var epSlices []*discoveryv1.EndpointSlice
+	var services []Service
+	for doc := range bytes.SplitSeq(data, []byte("\n---\n")) {
+		var kind struct{ Kind string }
+		decode(t, doc, &kind)
+		switch kind.Kind {
+		case "Node":
+			nodes = append(nodes, into[corev1.Node](t, doc))
+		case "EndpointSlice":
+			epSlices = append(epSlices, into[discoveryv1.EndpointSlice](t, doc))
+		case "Service":
+			svc := Service{Service: into[corev1.Service](t, doc)}
+			svc.Options, svc.Problems = annotation.Parse(svc.Annotations)
+			services = append(services, svc)
+		case "":
+		default:
+			t.Fatalf("kind %q: want Node, EndpointSlice or Service", kind.Kind)
+		}
+	}
+	if nodes != nil {
+		w.snapshot.Nodes = nodes
+	}
+	if services != nil {
+		w.snapshot.Services = services
+	}
+	if epSlices != nil || bytes.Contains(data, []byte("# no endpoints")) {
+		w.slices = epSlices
+	}
+	for i := range w.snapshot.Services {
+		w.snapshot.Services[i].Slices = w.slices
+	}
+}
+
+func into[T any](t *testing.T, doc []byte) *T {
+	v := new(T)
+	decode(t, doc, v)
+	return v
+}
+
+func decode(t *testing.T, doc []byte, v any) {
+	t.Helper()
+	if err := yaml.Unmarshal(doc, v); err != nil {
+		t.Fatalf("%s: %v", doc, err)
+	}
+}
+
+// run steps until nothing is left to do, or only what time cannot mend, and returns the story.
+func (w *world) run(t *testing.T) string {
+	t.Helper()
+	var b strings.Builder
+	desired, skips := Desired(w.snapshot)
+	for _, s := range append(skips, Fixed(w.actual, desired)...) {
+		fmt.Fprintf(&b, "skip %s: %s\n", s.Reason, s.Message)
+	}
+	if Blocked(skips) {
+		b.WriteString("blocked\n")
+		return b.String()
+	}
+	for range 50 {
+		w.memory = w.memory.Update(w.actual, w.now)
+		step := Next(w.actual, desired, w.seen(), w.snapshot.Settings.Timing)
+		if !step.Held {
+			w.held = time.Time{}
+		} else if w.held.IsZero() {
+			w.held = w.now
+		}
+		if step.Tune {
+			w.tuned = w.now
+		}
+		if !step.Plan.Empty() {
+			b.WriteString(step.Plan.String())
+			next, err := step.Plan.Apply(t.Context(), w.cloud, w.actual)
+			if err != nil {
+				t.Fatalf("apply:\n%s%v", step.Plan, err)
+			}
+			if w.actual = next; !cmp.Equal(w.cloud.lb, next, equal) {
+				t.Fatalf("what Apply returns is not what the cloud has:\n%s", cmp.Diff(w.cloud.lb, next, equal))
+			}
+			continue
+		}
+		if len(step.Waits) == 0 {
+			return b.String()
+		}
+		for _, wait := range step.Waits {
+			fmt.Fprintf(&b, "wait %s\n", wait)
+		}
+		if !step.Awaits(ForHealth) && !step.Awaits(ForDrain) && !step.Awaits(ForRelease) && !step.Awaits(ForDamping) && !step.Awaits(ForRoom) {
+			return b.String() // only the cluster can end this wait
+		}
+		for !step.again(w, desired) {
+			w.now = w.now.Add(time.Second)
+		}
+		fmt.Fprintf(&b, "at %s\n", w.now.Sub(time.Unix(0, 0)))
+	}
+	t.Fatalf("no end:\n%s", b.String())
+	return ""
+}
+
+func (w *world) seen() Observation {
+	return Observation{Now: w.now, Health: w.health(), Memory: w.memory, HeldSince: w.held, Reweighted: w.tuned}
+}
+
+// again reports whether the world has a new step at its present time.
+func (s Step) again(w *world, desired LoadBalancer) bool {
+	next := Next(w.actual, desired, w.seen(), w.snapshot.Settings.Timing)
+	return !next.Plan.Empty() || !slices.Equal(next.Waits, s.Waits)
+}
+
+// health is what CLB says: a target is healthy when it has been there for Settle.
+func (w *world) health() map[Binding]Health {
+	out := map[Binding]Health{}
+	for b := range w.actual.Targets {
+		switch check := w.actual.Listeners[b.Listener].Check; {
+		case !check.On:
+			out[b] = HealthOff
+		case w.dead[b.Target.Host()]:
+			out[b] = Unhealthy
+		case w.now.Sub(w.cloud.born[b]) >= check.Settle():
+			out[b] = Healthy
+		}
+	}
+	for b := range w.actual.Targets {
+		if _, ok := w.cloud.born[b]; !ok {
+			panic("a target without a birthday: " + b.String())
+		}
+	}
+	w.cloud.now = w.now
+	return out
+}
