@@ -77,7 +77,7 @@ func (p *program) loadBalancers(ic app.ControllerInitContext, cc *config.Complet
 		}
 		// Upstream's context lives until the process ends, which would cut off calls in flight.
 		ctx, cancel := context.WithCancel(ctx)
-		context.AfterFunc(p.stop, cancel)
+		context.AfterFunc(p.stop, cancel) //nolint:contextcheck // two contexts end it
 		p.running.Go(func() {
 			defer cancel()
 			c.Run(ctx)
