@@ -140,16 +140,6 @@ func (s *story) lost(begin time.Time, r probe.Report) {
 	s.table("ASKED AT|LOST", rows)
 }
 
-func receivers(targets []e2e.Target) []string {
-	var nodes []string
-	for _, t := range targets {
-		if t.Receives {
-			nodes = append(nodes, t.Node)
-		}
-	}
-	return nodes
-}
-
 func total(reports map[string]probe.Report) (asked, answered int) {
 	for _, r := range reports {
 		asked += r.Asked

@@ -120,9 +120,9 @@ func (s *story) localPolicy(ctx context.Context) error {
 	if _, err := s.lab.ChangeService(ctx, namespace, app, e2e.Local); err != nil {
 		return err
 	}
-	_, err := s.lab.AwaitTable(ctx, s.service.UID, "only n1 receiving on each listener", func(table map[e2e.Listener][]e2e.Target) bool {
-		for _, targets := range table {
-			if !slices.Equal(receivers(targets), []string{"n1"}) {
+	_, err := s.lab.AwaitTable(ctx, s.service.UID, "only n1 receiving, and for UDP no other target", func(table map[e2e.Listener][]e2e.Target) bool {
+		for listener, targets := range table {
+			if !slices.Equal(e2e.Receivers(targets), []string{"n1"}) || listener.Protocol == "UDP" && len(targets) > 1 {
 				return false
 			}
 		}
@@ -131,8 +131,8 @@ func (s *story) localPolicy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.say("CLB still has all three nodes. Its health checks, on healthCheckNodePort, keep TCP away from n2 and n3. For UDP it has")
-	s.say("no check that could tell them apart: there the controller gives them weight 0.\n")
+	s.say("For TCP, CLB still has all three nodes: its health checks, on healthCheckNodePort, keep requests away from n2 and n3.")
+	s.say("For UDP it has no check that could tell them apart: there the controller binds only nodes with pods, annotated or not.\n")
 	if err := s.balancer(ctx); err != nil {
 		return err
 	}
