@@ -53,13 +53,13 @@ packages:
 
 .PHONY: test-unit
 test-unit: packages ## Pure parts, the real SDK against the simulated CLB, packets in namespaces.
-	go vet ./...
 	go test ./...
 
+# Vetting the lab would vet all of Kubernetes for its facts, which takes longer than the tests: make lint does it.
 .PHONY: test-lab
 test-lab: ## A real cluster: Services, packets, source addresses, crashes.
 	@$(LAB) build --product
-	cd lab && go vet ./... && go test -timeout 25m ./...
+	cd lab && go test -vet=off -timeout 25m ./...
 	@$(LAB) check-clean
 
 .PHONY: race

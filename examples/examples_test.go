@@ -3,6 +3,7 @@
 package examples
 
 import (
+	"bytes"
 	"maps"
 	"os"
 	"path/filepath"
@@ -105,12 +106,11 @@ func expect(t *testing.T, lb lbsync.LoadBalancer, key lbsync.ListenerKey, weight
 }
 
 func TestTheCloudConfigIsAccepted(t *testing.T) {
-	f, err := os.Open("cloud-config.yaml")
+	text, err := os.ReadFile("cloud-config.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	cfg, err := provider.ReadConfig(f)
+	cfg, err := provider.ReadConfig(bytes.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,6 +68,10 @@ func open(cfg provider.CloudConfig) (provider.Backend, error) {
 					i, found, err := client.InstanceByAddress(ctx, addr)
 					return i.ID, found, err
 				},
+				TargetQuota: func(ctx context.Context) (int, error) {
+					q, err := client.Quotas(ctx)
+					return q.Targets, err
+				},
 			})
 		},
 	}, nil

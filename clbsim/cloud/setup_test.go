@@ -60,3 +60,51 @@ func fill(body []byte, lb, listener string) []byte {
 	body = bytes.ReplaceAll(body, []byte(`"lb-1"`), []byte(`"`+lb+`"`))
 	return bytes.ReplaceAll(body, []byte(`"lbl-1"`), []byte(`"`+listener+`"`))
 }
+
+// cloudWith returns an account with two nodes and tasks of one second.
+func cloudWith(t *testing.T, change ...func(*Config)) *Cloud {
+	t.Helper()
+	cfg := Example()
+	cfg.Tasks.Delay = Duration(time.Second)
+	cfg.Instances = []Instance{{ID: "ins-aaaa0001", PrivateIP: "10.0.0.1"}, {ID: "ins-aaaa0002", PrivateIP: "10.0.0.10", Zone: "ap-guangzhou-4"}}
+	for _, f := range change {
+		f(&cfg)
+	}
+	if err := cfg.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	return New(cfg)
+}
+
+func instant(c *Config) { c.Tasks.Delay = 0 }
+
+func after(seconds float64) time.Time {
+	return testStart.Add(time.Duration(seconds * float64(time.Second)))
+}
+
+// wantCode fails unless a call is refused with a code.
+func (c *Cloud) wantCode(t *testing.T, now time.Time, want, action, body string) {
+	t.Helper()
+	_, err := c.try(now, action, body)
+	if got := codeOf(err); got != want {
+		t.Fatalf("%s %s: answered %q, want %q (%v)", action, body, got, want, err)
+	}
+}
+
+func codeOf(err *Error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Code
+}
+
+func (c *Cloud) count(t *testing.T, now time.Time, action, body string) float64 {
+	t.Helper()
+	return c.do(t, now, action, body)["TotalCount"].(float64)
+}
+
+func (c *Cloud) taskStatus(t *testing.T, now time.Time, id any) (status float64, message string) {
+	t.Helper()
+	out := c.do(t, now, "DescribeTaskStatus", fmt.Sprintf(`{"TaskId":%q}`, id))
+	return out["Status"].(float64), out["Message"].(string)
+}

@@ -85,7 +85,7 @@ func (p *program) command(stdout io.Writer) *cobra.Command {
 	}
 	cmd.SetHelpFunc(func(c *cobra.Command, a []string) {
 		if c != cmd { // upstream's would list all flags under "completion" too
-			fmt.Fprintf(stdout, "%s\nUsage:\n  %s\n", strings.TrimRight(c.Long, "\n")+"\n", c.UseLine())
+			_, _ = fmt.Fprintf(stdout, "%s\nUsage:\n  %s\n", strings.TrimRight(c.Long, "\n")+"\n", c.UseLine())
 			return
 		}
 		help(c, a)

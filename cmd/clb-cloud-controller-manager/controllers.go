@@ -67,6 +67,10 @@ func (p *program) loadBalancers(ic app.ControllerInitContext, cc *config.Complet
 				i, found, err := p.client.InstanceByAddress(ctx, addr)
 				return i.ID, found, err
 			},
+			TargetQuota: func(ctx context.Context) (int, error) {
+				q, err := p.client.Quotas(ctx)
+				return q.Targets, err
+			},
 			Workers: int(cc.ComponentConfig.ServiceController.ConcurrentServiceSyncs),
 			Gather:  p.config.Gather,
 			Verify:  p.config.VerifyInterval,
@@ -77,7 +81,7 @@ func (p *program) loadBalancers(ic app.ControllerInitContext, cc *config.Complet
 		}
 		// Upstream's context lives until the process ends, which would cut off calls in flight.
 		ctx, cancel := context.WithCancel(ctx)
-		context.AfterFunc(p.stop, cancel)
+		context.AfterFunc(p.stop, cancel) //nolint:contextcheck // two contexts end it
 		p.running.Go(func() {
 			defer cancel()
 			c.Run(ctx)

@@ -44,12 +44,13 @@ func main() {
 
 // run is the program; it returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	complain := func(format string, args ...any) { _, _ = fmt.Fprintf(stderr, "Error: "+format+"\n", args...) }
 	p, err := newProgram(ctx, stderr)
 	if err != nil {
-		fmt.Fprintf(stderr, "Error: %v\n", err)
+		complain("%v", err)
 		return exitFailure
 	}
-	cmd := p.command(stdout)
+	cmd := p.command(stdout) //nolint:contextcheck // finding credentials is bounded by itself
 	cmd.SetArgs(args)
 	err = cli.RunNoErrOutput(cmd)
 	p.running.Wait() // calls in flight; the controller bounds it
@@ -57,10 +58,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err == nil, errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		return 0
 	case errors.As(err, new(usageError)):
-		fmt.Fprintf(stderr, "Error: %v\nSee '%s --help'.\n", err, name)
+		complain("%v\nSee '%s --help'.", err, name)
 		return exitUsage
 	case !errors.As(err, new(printedError)):
-		fmt.Fprintf(stderr, "Error: %v\n", err)
+		complain("%v", err)
 	}
 	return exitFailure
 }

@@ -28,7 +28,7 @@ func build(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	binary = filepath.Join(dir, name)
 	out, err := exec.Command("go", "build", "-ldflags", "-s -w -X github.com/clbsync/clbsync/internal/version.version=v1.2.3", "-o", binary, ".").CombinedOutput()
 	if err != nil {
@@ -155,7 +155,7 @@ func TestMistakesAreSaidInWords(t *testing.T) {
 // Credentials may come later: a role is still to be bound, the metadata service is slow. The program says
 // so, and waits.
 func TestCredentialsAreWaitedFor(t *testing.T) {
-	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"major":"1","minor":"37"}`) }))
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, `{"major":"1","minor":"37"}`) }))
 	t.Cleanup(api.Close)
 	asked := make(chan bool, 100)
 	metadata := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { asked <- true; w.WriteHeader(http.StatusNotFound) }))

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -60,12 +61,11 @@ func (p *program) checkFlags() error {
 }
 
 func readConfig(path string) (provider.CloudConfig, error) {
-	f, err := os.Open(path)
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return provider.CloudConfig{}, fmt.Errorf("--cloud-config: %w", err)
 	}
-	defer f.Close()
-	cfg, err := provider.ReadConfig(f)
+	cfg, err := provider.ReadConfig(bytes.NewReader(text))
 	if err != nil {
 		return cfg, fmt.Errorf("%s: %w", path, err)
 	}

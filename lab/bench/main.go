@@ -50,7 +50,11 @@ func main() {
 }
 
 func run(ctx context.Context, samples int, limit time.Duration) (err error) {
-	lab, err := e2e.Start(ctx, e2e.Config{Cluster: cluster.Config{Progress: os.Stderr}})
+	lab, err := e2e.Start(ctx, e2e.Config{
+		Cluster: cluster.Config{Progress: os.Stderr},
+		// Weights that change again and again are damped, which is not what is measured here.
+		Settings: e2e.CloudConfig().With("handover", map[string]any{"poll": "200ms", "drain": "0s", "damping": "0s"}),
+	})
 	if err != nil {
 		return err
 	}

@@ -105,8 +105,16 @@ func Start(ctx context.Context, config Config) (*Cluster, error) {
 	if config.Nodes < 0 || config.Nodes > maxNodes {
 		return nil, fmt.Errorf("Nodes is %d: a lab has addresses for up to %d nodes", config.Nodes, maxNodes)
 	}
+	config.Images = slices.Clone(config.Images)
 	if config.Name == "" {
 		config.Name = randomName()
+	}
+	for i, image := range config.Images { // programs on a machine have another working directory
+		abs, err := filepath.Abs(image)
+		if err != nil {
+			return nil, err
+		}
+		config.Images[i] = abs
 	}
 	dir, err := build.Find()
 	if err != nil {

@@ -128,14 +128,16 @@ func (s *story) shares(protocol string, r probe.Report) {
 	s.table("PROTOCOL|NODE|ANSWERS|SHARE", rows)
 }
 
-func receivers(targets []e2e.Target) []string {
-	var nodes []string
-	for _, t := range targets {
-		if t.Receives {
-			nodes = append(nodes, t.Node)
-		}
+// lost prints the requests that got no answer, the first few of them.
+func (s *story) lost(begin time.Time, r probe.Report) {
+	if len(r.Lost) == 0 {
+		return
 	}
-	return nodes
+	var rows [][]any
+	for _, e := range r.Lost[:min(10, len(r.Lost))] {
+		rows = append(rows, []any{"+" + seconds(e.At.Sub(begin)), e.Err})
+	}
+	s.table("ASKED AT|LOST", rows)
 }
 
 func total(reports map[string]probe.Report) (asked, answered int) {

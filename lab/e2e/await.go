@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	watchtools "k8s.io/client-go/tools/watch"
+	"k8s.io/klog/v2"
 )
 
 // await watches the objects that a field selector picks until ok holds for one of them. ok sees nil for an object that
@@ -25,7 +27,9 @@ func await[T runtime.Object](ctx context.Context, client rest.Interface, resourc
 	var last, none T
 	lw := cache.NewListWatchFromClient(client, resource, namespace, selector)
 	absent := func(store cache.Store) (bool, error) { return len(store.List()) == 0 && ok(none), nil }
-	_, err := watchtools.UntilWithSync(ctx, lw, example, absent, func(e watch.Event) (bool, error) {
+	// The informer logs that its watch was cancelled, which is how every wait here ends.
+	quiet := klog.NewContext(ctx, logr.Discard())
+	_, err := watchtools.UntilWithSync(quiet, lw, example, absent, func(e watch.Event) (bool, error) {
 		object, is := e.Object.(T)
 		if !is {
 			return false, fmt.Errorf("unexpected %T in a watch of %s", e.Object, resource)

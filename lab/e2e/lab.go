@@ -18,6 +18,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -36,9 +37,10 @@ const (
 
 // Config says what Lab to start. The zero value is three nodes, quietly.
 type Config struct {
-	Cluster cluster.Config // that kubelets leave their identity to the controller, and the echo image, is set by Start
-	Sets    []build.Set    // to build besides what every Lab needs
-	Images  []string       // by name, to load on every node besides the echo program's
+	Cluster  cluster.Config // that kubelets leave their identity to the controller, and the echo image, is set by Start
+	Sets     []build.Set    // to build besides what every Lab needs
+	Images   []string       // by name, to load on every node besides the echo program's
+	Settings Settings       // of the controller; nil: CloudConfig
 }
 
 // Lab is a running cluster with the simulated CLB and the controller. Its methods may be called concurrently, except
@@ -53,6 +55,7 @@ type Lab struct {
 	controller *machine.Process // nil after it was stopped
 	log        string           // the controller's, over all its starts
 	lastNode   int              // the highest number that a node ever had
+	flows      atomic.Uint32    // UDP requests so far
 }
 
 // Start builds what is missing and starts a Lab. It returns when every node is ready, the simulated CLB answers and the
@@ -86,7 +89,10 @@ func Start(ctx context.Context, cfg Config) (_ *Lab, err error) {
 	if err := l.grant(ctx); err != nil {
 		return nil, err
 	}
-	if err := l.StartController(ctx, CloudConfig()); err != nil {
+	if cfg.Settings == nil {
+		cfg.Settings = CloudConfig()
+	}
+	if err := l.StartController(ctx, cfg.Settings); err != nil {
 		return nil, err
 	}
 	return l, l.awaitInitialized(ctx)
@@ -97,16 +103,29 @@ func (l *Lab) Leftovers() ([]string, error) { return machine.Leftovers(l.Name) }
 
 // Probe returns a client in the machine outside the cluster, with addresses that no node or pod has.
 func (l *Lab) Probe(timeout time.Duration) probe.Client {
-	return probe.Client{Timeout: timeout, Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
-		return l.Dial(ctx, cluster.Client, network, addr)
-	}}
+	return l.ProbeFrom(cluster.ClientIPs[0], timeout)
 }
 
 // ProbeFrom is Probe with one of cluster.ClientIPs as source address.
 func (l *Lab) ProbeFrom(source netip.Addr, timeout time.Duration) probe.Client {
 	return probe.Client{Timeout: timeout, Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
-		return l.DialFrom(ctx, cluster.Client, source, network, addr)
+		if network != "udp" {
+			return l.DialFrom(ctx, cluster.Client, source, network, addr)
+		}
+		client, err := l.Machine(cluster.Client)
+		if err != nil {
+			return nil, err
+		}
+		return client.Dial(ctx, net.Dialer{LocalAddr: l.freshPort(source)}, network, addr)
 	}}
+}
+
+// freshPort returns a source for one UDP request. A load balancer keeps a UDP flow on its target, by the source port; of
+// the ports that the kernel would draw, some were in use a minute ago, and their requests would go where those went.
+func (l *Lab) freshPort(source netip.Addr) *net.UDPAddr {
+	const first, last = 10_000, 60_000
+	port := first + (l.flows.Add(1)-1)%(last-first)
+	return net.UDPAddrFromAddrPort(netip.AddrPortFrom(source, uint16(port)))
 }
 
 // NodeOf names the node that has the address, as its own or, towards its pods, as the first of its pod range; masquerading

@@ -152,6 +152,17 @@ func (l *Lab) Table(s admin.State, service types.UID) map[Listener][]Target {
 	return table
 }
 
+// Receivers names the nodes to which new connections go.
+func Receivers(targets []Target) []string {
+	var nodes []string
+	for _, t := range targets {
+		if t.Receives {
+			nodes = append(nodes, t.Node)
+		}
+	}
+	return nodes
+}
+
 // AwaitTable waits until ok holds for the Service's targets and returns them. what says in words what is waited for.
 func (l *Lab) AwaitTable(ctx context.Context, service types.UID, what string, ok func(map[Listener][]Target) bool) (map[Listener][]Target, error) {
 	var last map[Listener][]Target

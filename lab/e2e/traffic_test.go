@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -40,17 +41,20 @@ func TestLocalPolicyShowsThePodTheClient(t *testing.T) {
 	s := begin(t)
 	s.deploy("n1", 1)
 	svc, address := s.create(Local)
-	web := Listener{"TCP", 80}
-	_, err := s.AwaitTable(s.ctx, svc.UID, "all three nodes bound, and only n1 receiving", func(table map[Listener][]Target) bool {
-		targets := table[web]
-		return len(targets) == 3 && targets[0].Receives && !targets[1].Receives && !targets[2].Receives
+	// TCP has a health check that tells nodes apart. UDP has none, so there only the node with the pod may be a target.
+	want := map[Listener]int{{"TCP", 80}: 3, {"TCP", 8080}: 3, {"UDP", 80}: 1}
+	_, err := s.AwaitTable(s.ctx, svc.UID, "three nodes bound for TCP, one for UDP, and only n1 receiving", func(table map[Listener][]Target) bool {
+		for listener, bound := range want {
+			targets := table[listener]
+			if len(targets) != bound || targets[0].Status != "Alive" || !slices.Equal(Receivers(targets), []string{"n1"}) {
+				return false
+			}
+		}
+		return true
 	})
 	s.must(err)
 	for _, source := range cluster.ClientIPs[:3] {
 		for _, target := range ports(address) {
-			if target.Protocol == probe.UDP {
-				continue // no health check can tell nodes apart for UDP: see the tests of only-bind
-			}
 			r := s.ProbeFrom(source, 2*time.Second).Share(s.ctx, target, 30)
 			if r.Answered != 30 {
 				t.Errorf("%s from %s: %s", target, source, r)
@@ -148,6 +152,10 @@ func TestInternalLoadBalancerHasAnAddressOfItsSubnet(t *testing.T) {
 	}
 }
 
+// lostAfter tells a lost packet from a busy machine: a TCP handshake that a node dropped is tried again only after a
+// second.
+const lostAfter = 900 * time.Millisecond
+
 func TestNoRequestIsLostWhileAPodMoves(t *testing.T) {
 	s := begin(t)
 	// A program that means well serves on after SIGTERM until nobody comes any more.
@@ -157,22 +165,29 @@ func TestNoRequestIsLostWhileAPodMoves(t *testing.T) {
 	svc, address := s.create(Local, Annotate(OnlyBind, "true"), Annotate(Weighted, "true"))
 	s.weights(svc.UID, map[string]int{"n1": 2, "n2": 1})
 
-	load := probe.Load{Every: 10 * time.Millisecond, Count: 10_000, For: 100 * time.Second, Slow: 100 * time.Millisecond}
+	load := probe.Load{Every: 10 * time.Millisecond, Count: 10_000, For: 100 * time.Second, Slow: 200 * time.Millisecond}
 	var probers []*probe.Prober
 	targets := ports(address)
 	for _, target := range targets {
-		p, err := s.Probe(200*time.Millisecond).Start(s.ctx, target, load)
+		p, err := s.Probe(lostAfter).Start(s.ctx, target, load)
 		s.must(err)
 		probers = append(probers, p)
 	}
+	// The old pod goes first: until the new one is ready, the others must take its share.
+	s.must(s.Apply(s.ctx, Workload{Namespace: s.ns, App: "web", Node: "n2"}))
 	s.deploy("n3", 1, wellMeaning)
-	s.deploy("n2", 0)
 	s.weights(svc.UID, map[string]int{"n1": 2, "n3": 1})
 	for i, p := range probers {
 		r := p.Stop()
 		t.Logf("%s: %s", targets[i], r)
-		if len(r.Lost) > 0 || r.ByNode["n2"] == 0 || r.ByNode["n3"] == 0 {
-			t.Errorf("%s: %s, by node %v, want none lost and answers from both n2 and n3", targets[i], r, r.ByNode)
+		// CLB cannot ask a node whether it is ready for UDP: what arrives there before kube-proxy has its rules is
+		// refused. TCP has no such moment, since healthCheckNodePort answers only after the rules.
+		allowed := 0
+		if targets[i].Protocol == probe.UDP {
+			allowed = r.Asked / 100
+		}
+		if len(r.Lost) > allowed || r.ByNode["n2"] == 0 || r.ByNode["n3"] == 0 {
+			t.Errorf("%s: %s, by node %v, want at most %d lost and answers from both n2 and n3", targets[i], r, r.ByNode, allowed)
 		}
 		for _, lost := range r.Lost[:min(5, len(r.Lost))] {
 			t.Logf("lost at %s: %v", lost.At.Format(time.StampMilli), lost.Err)

@@ -28,7 +28,7 @@ func (m *Machine) Forward(to netip.AddrPort) (netip.AddrPort, error) {
 		return netip.AddrPort{}, err
 	}
 	defer file.Close()
-	cmd := exec.Command(m.lab.helper, "forward", m.lab.Name, m.Name, to.String())
+	cmd := exec.Command(m.lab.owner.Helper, "forward", m.lab.Name, m.Name, to.String())
 	cmd.ExtraFiles = []*os.File{file}
 	if _, err := m.start("forward", filepath.Join(m.Dir(), "forward.log"), cmd, nil); err != nil {
 		return netip.AddrPort{}, fmt.Errorf("forward to %s: %w", to, err)

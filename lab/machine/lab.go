@@ -13,6 +13,7 @@
 package machine
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,7 +35,7 @@ var validName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?$`)
 // Lab is a named set of machines. Its methods may be called concurrently.
 type Lab struct {
 	Name   string
-	helper string
+	owner  Owner
 	reaper *reaper
 }
 
@@ -46,6 +47,7 @@ type Options struct {
 
 // Owner is the process that made a lab.
 type Owner struct {
+	Lab      string    `json:"lab"` // tells this lab from others that had or will have its name
 	PID      int       `json:"pid"`
 	Start    uint64    `json:"start"` // clock ticks since boot, so that a reused pid is not taken for the owner
 	Detached bool      `json:"detached"`
@@ -68,12 +70,12 @@ func Create(name string, o Options) (*Lab, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("a lab is made of namespaces, mounts and cgroups: run as root")
 	}
-	l := &Lab{Name: name, helper: o.Helper}
+	l := &Lab{Name: name}
 	if err := mkdirIn(stateRoot, name); err != nil {
 		return nil, fmt.Errorf("lab %s: %w", name, err)
 	}
 	if err := l.furnish(o); err != nil {
-		return nil, errors.Join(fmt.Errorf("lab %s: %w", name, err), l.Remove())
+		return nil, errors.Join(fmt.Errorf("lab %s: %w", name, err), Remove(name), l.reaper.dismiss())
 	}
 	return l, nil
 }
@@ -83,12 +85,12 @@ func (l *Lab) furnish(o Options) error {
 	if err != nil {
 		return err
 	}
-	owner := Owner{PID: os.Getpid(), Start: start, Detached: o.Detached, Created: time.Now(), Helper: o.Helper}
-	if err := l.SaveState("owner", owner); err != nil {
+	l.owner = Owner{Lab: rand.Text(), PID: os.Getpid(), Start: start, Detached: o.Detached, Created: time.Now(), Helper: o.Helper}
+	if err := l.SaveState("owner", l.owner); err != nil {
 		return err
 	}
 	if !o.Detached {
-		if l.reaper, err = startReaper(o.Helper, l.Name); err != nil {
+		if l.reaper, err = startReaper(l); err != nil {
 			return err
 		}
 	}
@@ -101,19 +103,14 @@ func (l *Lab) furnish(o Options) error {
 // Open finds a lab that exists.
 func Open(name string) (*Lab, error) {
 	l := &Lab{Name: name}
-	owner, err := l.Owner()
-	if err != nil {
+	if err := l.LoadState("owner", &l.owner); err != nil {
 		return nil, fmt.Errorf("lab %s: %w", name, err)
 	}
-	l.helper = owner.Helper
 	return l, nil
 }
 
 // Owner returns who made the lab.
-func (l *Lab) Owner() (Owner, error) {
-	var owner Owner
-	return owner, l.LoadState("owner", &owner)
-}
+func (l *Lab) Owner() Owner { return l.owner }
 
 // Dir is the lab's directory on disk; Remove deletes it.
 func (l *Lab) Dir() string { return filepath.Join(dataRoot, l.Name) }

@@ -85,7 +85,7 @@ func (l *Lab) boot(spec Spec) (*Machine, error) {
 		return nil, err
 	}
 	defer ready.Close()
-	cmd := exec.Command(l.helper, "init", string(encoded))
+	cmd := exec.Command(l.owner.Helper, "init", string(encoded))
 	cmd.ExtraFiles = []*os.File{ended}
 	cmd.SysProcAttr = &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS |
 		unix.CLONE_NEWIPC | unix.CLONE_NEWNET}

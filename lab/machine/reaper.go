@@ -20,8 +20,8 @@ type reaper struct {
 	alive io.Closer
 }
 
-func startReaper(helper, name string) (*reaper, error) {
-	cmd := exec.Command(helper, "reap", name)
+func startReaper(l *Lab) (*reaper, error) {
+	cmd := exec.Command(l.owner.Helper, "reap", l.Name, l.owner.Lab)
 	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true} // Ctrl-C is for the owner
 	alive, err := cmd.StdinPipe()
 	if err != nil {
@@ -33,8 +33,11 @@ func startReaper(helper, name string) (*reaper, error) {
 	return &reaper{cmd: cmd, alive: alive}, nil
 }
 
-// dismiss ends the reaper and waits for it, so that it is no trace of the lab either.
+// dismiss ends the reaper and waits for it, so that it is no trace of the lab either. A lab may have none: nil.
 func (r *reaper) dismiss() error {
+	if r == nil {
+		return nil
+	}
 	if err := r.alive.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
 		return err
 	}
@@ -47,11 +50,12 @@ func (r *reaper) dismiss() error {
 	return nil
 }
 
-// Reap waits until standard input ends and then removes the lab. It is the life of the reaper.
-func Reap(name string) error {
+// Reap waits until standard input ends and then removes the lab of that name and identity. It is the life of the
+// reaper.
+func Reap(name, identity string) error {
 	signal.Ignore(unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
 	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
 		return err
 	}
-	return Remove(name)
+	return removeThis(name, identity)
 }

@@ -17,13 +17,22 @@ import (
 // removeWithin bounds how long a lab's processes may take to be gone from the kernel once killed.
 const removeWithin = 60 * time.Second
 
-// Remove ends the lab and removes every trace of it. It may be called more than once.
+// Remove ends the lab and removes every trace of it. It may be called more than once, and when somebody else has
+// removed the lab: another one that has the name by then is left alone.
 func (l *Lab) Remove() error {
-	err := Remove(l.Name)
-	if l.reaper != nil {
-		err = errors.Join(err, l.reaper.dismiss())
+	return errors.Join(removeThis(l.Name, l.owner.Lab), l.reaper.dismiss())
+}
+
+// removeThis removes the lab of that name if it is the one with that identity.
+func removeThis(name, identity string) error {
+	current, err := Open(name)
+	if errors.Is(err, os.ErrNotExist) || err == nil && current.owner.Lab != identity {
+		return nil
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return Remove(name)
 }
 
 // Remove ends the lab of that name, whoever owns it, and removes every trace. A lab of which nothing is left is no

@@ -17,7 +17,7 @@ import (
 // status of the Service should be.
 func (c *Controller) Ensure(ctx context.Context, svc *corev1.Service) (*corev1.LoadBalancerStatus, error) {
 	if !c.settings.Wants(svc) {
-		return nil, fmt.Errorf("Service %s/%s is not to have a CLB of this controller: its type is %s, its class %q", svc.Namespace, svc.Name, svc.Spec.Type, class(svc))
+		return nil, fmt.Errorf("the Service %s/%s is not to have a CLB of this controller: its type is %s, its class %q", svc.Namespace, svc.Name, svc.Spec.Type, class(svc))
 	}
 	out := c.now(ctx, keyOf(svc), due{changed: true})
 	switch {

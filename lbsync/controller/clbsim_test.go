@@ -32,6 +32,7 @@ type wire struct {
 	testing.TB
 	world *world // for what it does to the cluster; not in a bubble
 	sim   *admin.Client
+	api   *httptest.Server
 }
 
 func newWire(tb testing.TB, key string, objects ...runtime.Object) *wire {
@@ -60,7 +61,7 @@ func newWire(tb testing.TB, key string, objects ...runtime.Object) *wire {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	w := &wire{TB: tb, world: &world{client: fake.NewClientset()}, sim: sim.Admin()}
+	w := &wire{TB: tb, world: &world{client: fake.NewClientset()}, sim: sim.Admin(), api: server}
 	w.world.T, _ = tb.(*testing.T)
 	w.world.record()
 	settings := lbsync.DefaultSettings()
@@ -175,24 +176,41 @@ func TestOverTheWireAServiceLivesAndGoes(t *testing.T) {
 	}
 }
 
-func TestOverTheWireAWrongKeyIsToldWithWhatToDo(t *testing.T) {
-	w := newWire(t, "WRONG", kubetest.Service("web"))
-	w.run()
+// failure waits for the Event that says that the sync of a Service failed, and returns what it says.
+func (w *wire) failure() string {
+	w.Helper()
 	var message string
 	w.eventually("an Event says that it failed", func() bool {
 		w.world.mu.Lock()
 		defer w.world.mu.Unlock()
 		for _, e := range w.world.told {
-			if e.Reason == "SyncLoadBalancerFailed" {
+			if e.Reason == eventFailed {
 				message = e.Message
 			}
 		}
 		return message != ""
 	})
-	for _, want := range []string{"AuthFailure", "("} {
+	return message
+}
+
+func TestOverTheWireAWrongKeyIsToldWithWhatToDo(t *testing.T) {
+	w := newWire(t, "WRONG", kubetest.Service("web"))
+	w.run()
+	message := w.failure()
+	for _, want := range []string{"AuthFailure", "credentials"} {
 		if !strings.Contains(message, want) {
 			t.Errorf("the Event says %q, without %q", message, want)
 		}
+	}
+}
+
+func TestOverTheWireAnAPIThatIsNotThereIsTold(t *testing.T) {
+	w := newWire(t, "SECRETEXAMPLE", kubetest.Service("web"))
+	address := strings.TrimPrefix(w.api.URL, "http://")
+	w.api.Close()
+	w.run()
+	if message := w.failure(); !strings.Contains(message, address) {
+		t.Errorf("the Event says %q, without the address %s", message, address)
 	}
 }
 

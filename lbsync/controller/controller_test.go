@@ -4,11 +4,13 @@ package controller
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/clbsync/clbsync/internal/kubetest"
@@ -267,6 +269,40 @@ lb-1 of web
   TCP:80 ins-00000003:30080 weight 10
 `)
 	}, kubetest.Service("web"), kubetest.Slice("web", at(2)...))
+}
+
+func TestWhatCanOnlyBeSetAtCreationIsToldWhenItChanges(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.run()
+		w.pass(time.Minute)
+		w.cloud.take()
+		w.edit("web", kubetest.Annotation(annotation.InternalSubnet, "subnet-2ab3c4d5"))
+		w.pass(time.Minute)
+		w.wantCalls("the CLB stays")
+		w.want("events", w.events("web"), []string{"EnsuringLoadBalancer", "EnsuredLoadBalancer", "CreateTimeOnly"})
+	}, kubetest.Service("web"), kubetest.Slice("web", at(1)...))
+}
+
+func TestWeightsOfARolloutAreDamped(t *testing.T) {
+	pods := func(n int) *discoveryv1.EndpointSlice {
+		all := at(1, 2)
+		for i := range n {
+			all = append(all, kubetest.Ready("n1", fmt.Sprintf("10.1.1.%d", 10+i)))
+		}
+		return kubetest.Slice("web", all...)
+	}
+	inWorld(t, func(w *world) {
+		w.run()
+		w.pass(time.Minute)
+		w.cloud.take()
+		for i := range 4 {
+			w.put(pods(i + 1))
+			w.pass(time.Second)
+		}
+		w.wantCalls("within the damping of 5 s", "Reweight lb-1 TCP:80/ins-00000001:30080=2")
+		w.pass(5 * time.Second)
+		w.wantCalls("the rest in one", "Reweight lb-1 TCP:80/ins-00000001:30080=5")
+	}, kubetest.Service("web", kubetest.Local(31000), kubetest.Annotation(annotation.BindNodesOfPods, "true"), kubetest.Annotation(annotation.WeightByPods, "true")), pods(0))
 }
 
 func TestVerificationRepairsWhatSomebodyElseChanged(t *testing.T) {

@@ -136,6 +136,40 @@ func TestWhereOnlyTheClassIsOursNothingElseIsTouched(t *testing.T) {
 	}, theirs, former, gone, kubetest.Service("ours", ofClass(lbsync.LoadBalancerClass)))
 }
 
+func TestWhereOnlyTheClassIsOursTheStockFinalizerIsNot(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.config.Settings.ClassOnly = true
+		w.run()
+		w.pass(soon)
+		w.edit("web", func(s *corev1.Service) { s.Finalizers = append(s.Finalizers, finalizerStock) })
+		w.delete("web")
+		w.pass(soon)
+		w.wantCloud("CLBs", "")
+		w.want("finalizers", w.service("web").Finalizers, []string{finalizerStock})
+	}, kubetest.Service("web", ofClass(lbsync.LoadBalancerClass)))
+}
+
+// undead is a cloud in which a deletion succeeds and has no effect.
+type undead struct{ *fakeCloud }
+
+func (u undead) DeleteLoadBalancer(ctx context.Context, want lbsync.Instance) error {
+	return u.do(ctx, want.ID, "DeleteLoadBalancer "+want.ID, func() error { return nil })
+}
+
+func TestACLBThatOutlivesItsDeletionIsNotDeletedForEver(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.config.Cloud = undead{w.cloud}
+		w.run()
+		w.pass(soon)
+		w.cloud.take()
+		w.delete("web")
+		w.pass(500 * time.Millisecond)
+		w.wantCalls("one try", "DeleteListeners lb-1 TCP:80", "DeleteLoadBalancer lb-1")
+		w.pass(10 * time.Second)
+		w.want("finalizers", len(w.service("web").Finalizers), 1)
+	}, kubetest.Service("web"))
+}
+
 func TestAServiceThatWentWithoutItsFinalizerTakesItsCLBAlong(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.run()

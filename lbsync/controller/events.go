@@ -196,20 +196,20 @@ func unavailable(desired lbsync.LoadBalancer, skips []lbsync.Skip) []lbsync.Skip
 			count[s.Reason]++
 		}
 	}
-	message := "There are no available nodes for LoadBalancer"
+	why := []string{"There are no available nodes for LoadBalancer"}
 	for _, reason := range slices.Sorted(maps.Keys(count)) {
-		message += fmt.Sprintf(", %s: %d", reason, count[reason])
+		why = append(why, fmt.Sprintf("%s: %d", reason, count[reason]))
 	}
-	return []lbsync.Skip{{Object: "nodes", Reason: unavailableNodes, Warning: true, Message: message}}
+	return []lbsync.Skip{{Object: "nodes", Reason: unavailableNodes, Warning: true, Message: strings.Join(why, ", ")}}
 }
 
 // summary returns ", targets registered: 2", say, for changes by verb.
 func summary(done map[string]int) string {
-	var text string
+	var text strings.Builder
 	for _, v := range verbs {
 		if n := done[v.name]; n > 0 {
-			text += fmt.Sprintf(", %s: %d", v.words, n)
+			fmt.Fprintf(&text, ", %s: %d", v.words, n)
 		}
 	}
-	return text
+	return text.String()
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/clbsync/clbsync/internal/kubetest"
 	"github.com/clbsync/clbsync/lbsync"
+	"github.com/clbsync/clbsync/lbsync/annotation"
 )
 
 // failing makes every call that begins so fail, without effect, with the kind.
@@ -99,6 +100,7 @@ func TestOnlyAChangeOfTheServiceEndsABackoff(t *testing.T) {
 		w.edit("web", func(s *corev1.Service) { s.Spec.Ports[0].Port = 81 })
 		w.pass(time.Second)
 		w.wantCalls("the Service changes", "CreateLoadBalancer web")
+		w.want("who changed it is told how that went", w.events("web"), []string{"EnsuringLoadBalancer", "SyncLoadBalancerFailed x2"})
 	}, onlyBind("web"), kubetest.Slice("web", at(1)...))
 }
 
@@ -175,6 +177,16 @@ func TestAnAddressIsMadeKnownThoughSomethingElseFails(t *testing.T) {
 		if got := w.message("web", "SyncLoadBalancerFailed"); !strings.Contains(got, "as the test wants it") {
 			w.Errorf("the Event says %q, not what failed", got)
 		}
+	}, kubetest.Service("web"))
+}
+
+func TestAnAddressWhereNobodyListensIsNotMadeKnown(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.failing("CreateListeners", lbsync.Invalid)
+		w.run()
+		w.pass(time.Minute)
+		w.want("status", len(w.service("web").Status.LoadBalancer.Ingress), 0)
+		w.want("annotation", w.service("web").Annotations[annotation.LoadBalancerID], "lb-1")
 	}, kubetest.Service("web"))
 }
 

@@ -31,8 +31,6 @@ func (c *Controller) gather(svc *corev1.Service) (snap lbsync.Snapshot, unsure b
 	if err != nil {
 		return snap, false, err
 	}
-	// The order of a cache is random; a plan and a list of skips are to read the same each time.
-	slices.SortFunc(nodes, func(a, b *corev1.Node) int { return cmp.Compare(a.Name, b.Name) })
 	found, err := c.slices.ByIndex(bySlice, svc.Namespace+"/"+svc.Name)
 	if err != nil {
 		return snap, false, err
@@ -41,6 +39,7 @@ func (c *Controller) gather(svc *corev1.Service) (snap lbsync.Snapshot, unsure b
 	for i := range found {
 		endpoints[i] = found[i].(*discoveryv1.EndpointSlice)
 	}
+	// The order of a cache is random. That of nodes does not matter; of two slices with one address the last counts.
 	slices.SortFunc(endpoints, func(a, b *discoveryv1.EndpointSlice) int { return cmp.Compare(a.Name, b.Name) })
 	options, problems := annotation.Parse(svc.Annotations)
 	instances, unsure := c.instances.known()

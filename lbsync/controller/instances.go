@@ -132,6 +132,7 @@ func (i *instances) next(ctx context.Context) bool {
 	}
 	i.queue.Forget(name)
 	if !found {
+		id = ""
 		i.queue.AddAfter(name, lookupMissing)
 	}
 	if i.answer(name, addr, id) {

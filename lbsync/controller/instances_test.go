@@ -90,3 +90,38 @@ func TestANodeKeepsItsLastKnownInstance(t *testing.T) {
 		w.wantCalls("the node is gone", "Reweight lb-1 TCP:80/ins-00000009:30080=0", "Deregister lb-1 TCP:80/ins-00000009:30080=0")
 	}, kubetest.Service("web"))
 }
+
+func TestANodeWithoutAnInstanceIsLookedUpAgain(t *testing.T) {
+	inWorld(t, func(w *world) {
+		var there atomic.Bool
+		w.config.Instances = func(context.Context, netip.Addr) (string, bool, error) { return "ins-00000009", there.Load(), nil }
+		w.put(kubetest.Node(9, unnamed))
+		w.run()
+		w.pass(10 * time.Second)
+		w.want("targets", w.targets("lb-1"), 3)
+		there.Store(true)
+		w.pass(2 * time.Minute)
+		w.want("targets", w.targets("lb-1"), 4)
+	}, kubetest.Service("web"))
+}
+
+func TestAnAnswerAboutAnAddressThatTheNodeHasNoMoreIsForgotten(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.config.Instances = func(_ context.Context, addr netip.Addr) (string, bool, error) {
+			<-time.After(time.Second)
+			if addr == netip.MustParseAddr("10.0.0.9") {
+				return "ins-00000009", true, nil
+			}
+			<-time.After(time.Hour)
+			return "ins-00000099", true, nil
+		}
+		w.put(kubetest.Node(9, unnamed))
+		w.run()
+		w.pass(500 * time.Millisecond)
+		w.put(kubetest.Node(9, unnamed, func(n *corev1.Node) { n.Status.Addresses[0].Address = "10.0.0.99" }))
+		w.pass(time.Minute)
+		w.want("targets: the answer was about the old address", w.targets("lb-1"), 3)
+		w.pass(2 * time.Hour)
+		w.want("targets", w.targets("lb-1"), 4)
+	}, kubetest.Service("web"))
+}

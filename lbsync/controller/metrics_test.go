@@ -43,10 +43,19 @@ func TestTheTimeFromAnEndpointsChangeToItsTargetIsMeasured(t *testing.T) {
 			w.Errorf("the oldest change took %v s, want 40 ms before it was seen and 50 ms of gathering and the call", sum)
 		}
 
+		before := time.Now()
+		w.pass(time.Minute)
+		w.put(triggered(kubetest.Slice("web", at(1, 2)...), before))
+		w.pass(3 * time.Minute)
+		w.put(triggered(kubetest.Slice("web", at(1, 2, 3)...), before))
+		w.pass(time.Minute)
+		count, sum = measured()
+		w.want("the second change does not say when it began", count, 2)
+
 		w.put(triggered(kubetest.Slice("web", append(at(1, 2, 3), kubetest.Ready("n1", "10.1.1.2"))...), time.Now()))
 		w.pass(soon)
 		count, _ = measured()
-		w.want("a change that needs no request is not measured", count, 1)
+		w.want("a change that needs no request is not measured", count, 2)
 
 		w.failing("Register", lbsync.Unknown)
 		w.put(kubetest.Node(4))
@@ -55,7 +64,7 @@ func TestTheTimeFromAnEndpointsChangeToItsTargetIsMeasured(t *testing.T) {
 		w.cloud.fail(nil)
 		w.pass(5 * time.Second)
 		count, after := measured()
-		w.want("measurements", count, 2)
+		w.want("measurements", count, 3)
 		if took := after - sum; took < 1 {
 			w.Errorf("a change whose first request failed took %v s, want the time of the retry in it", took)
 		}

@@ -41,14 +41,22 @@ func TestTheTargetQuotaIsKeptFromTheFirstPlanOn(t *testing.T) {
 
 func TestAQuotaThatCannotBeReadStopsNobody(t *testing.T) {
 	inWorld(t, func(w *world) {
+		var allowed atomic.Bool
 		w.config.TargetQuota = func(ctx context.Context) (int, error) {
+			if allowed.Load() {
+				return 2, nil
+			}
 			<-ctx.Done()
 			return 0, errors.New("not allowed")
 		}
+		w.config.Verify = 24 * time.Hour
 		w.run()
-		w.pass(time.Minute)
+		w.pass(30 * time.Second)
 		w.want("targets", w.targets("lb-1"), 3)
-	}, kubetest.Service("web"))
+		allowed.Store(true)
+		w.pass(10 * time.Minute)
+		w.want("targets, once it can be read", w.targets("lb-1"), 2)
+	}, kubetest.Service("web"), kubetest.Slice("web", at(1)...))
 }
 
 func TestAHeldRemovalIsToldAndReleased(t *testing.T) {

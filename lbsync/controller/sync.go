@@ -159,9 +159,6 @@ func (c *Controller) steps(ctx context.Context, r *state, svc *corev1.Service, a
 			if step.Tune {
 				r.tuned = seen.Now
 			}
-			if len(step.Plan.ModifyListeners) > 0 {
-				seen.Health = nil // It was found the old way.
-			}
 			// No target that has just come, or is probed in another way now, has had its probes yet.
 			asked = asked || len(step.Plan.Register)+len(step.Plan.ModifyListeners) > 0
 		case step.Awaits(lbsync.ForHealth) && !asked:

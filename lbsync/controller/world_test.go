@@ -4,6 +4,7 @@ package controller
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"sync"
@@ -57,6 +58,7 @@ func inWorld(t *testing.T, test func(w *world), objects ...runtime.Object) {
 			w.put(o)
 		}
 		w.record()
+		w.identify()
 		test(w)
 		w.stop()
 		if len(w.cloud.wrongs) > 0 {
@@ -194,6 +196,19 @@ func (w *world) record() {
 					return true, e.DeepCopy(), nil
 				}
 			}
+		}
+		return false, nil, nil
+	})
+}
+
+// identify refuses patches of Services that do not say which one they mean: by its UID, since a name can be
+// somebody else's by the time the patch arrives.
+func (w *world) identify() {
+	w.client.PrependReactor("patch", "services", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		a := action.(clienttesting.PatchAction)
+		var named struct{ Metadata struct{ UID string } }
+		if err := json.Unmarshal(a.GetPatch(), &named); err != nil || named.Metadata.UID == "" {
+			w.Errorf("a patch of Service %s has no UID: %s", a.GetName(), a.GetPatch())
 		}
 		return false, nil, nil
 	})

@@ -163,12 +163,8 @@ func runList(_ context.Context, args []string) error {
 	for _, name := range names {
 		nodes, started, owner := "-", "-", "unknown: remains of a lab"
 		if lab, err := machine.Open(name); err == nil {
-			o, err := lab.Owner()
-			if err != nil {
-				return err
-			}
-			started = o.Created.Format("2006-01-02 15:04:05")
-			owner = describe(o)
+			started = lab.Owner().Created.Local().Format("2006-01-02 15:04:05")
+			owner = describe(lab.Owner())
 		}
 		if c, err := cluster.Open(name); err == nil {
 			nodes = fmt.Sprint(len(c.Nodes()))

@@ -24,10 +24,10 @@ func run(args []string) error {
 	case len(args) == 2 && args[0] == "init":
 		machine.Init(args[1])
 		return nil
-	case len(args) == 2 && args[0] == "reap":
-		return machine.Reap(args[1])
+	case len(args) == 3 && args[0] == "reap":
+		return machine.Reap(args[1], args[2])
 	case len(args) == 4 && args[0] == "forward":
 		return machine.RunForwarder(args[1], args[2], args[3])
 	}
-	return fmt.Errorf("usage: labinit {init SPEC|reap LAB|forward LAB MACHINE ADDRESS}; lab/machine starts it")
+	return fmt.Errorf("usage: labinit {init SPEC|reap LAB IDENTITY|forward LAB MACHINE ADDRESS}; lab/machine starts it")
 }
