@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/clbsync/clbsync/nodeagent/agent"
+	"github.com/clbsync/clbsync/nodeagent/iptables"
+)
+
+func checkCommand() *cobra.Command {
+	o := &options{}
+	c := &cobra.Command{
+		Use:   "check",
+		Short: "Examine this host and say what would stand in the agent's way; changes nothing",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if o.bit < 0 || o.bit > 31 {
+				return fmt.Errorf("--masquerade-bit is %d, want 0 to 31", o.bit)
+			}
+			bad := 0
+			for _, f := range agent.Check(c.Context(), iptables.Variant(o.variant), 1<<o.bit) {
+				fmt.Fprintln(c.OutOrStdout(), f)
+				if f.Bad {
+					bad++
+				}
+			}
+			if bad > 0 {
+				return errors.New(attention(bad))
+			}
+			return nil
+		},
+	}
+	o.add(c.Flags())
+	return c
+}
+
+func attention(n int) string {
+	if n == 1 {
+		return "1 finding needs attention"
+	}
+	return fmt.Sprintf("%d findings need attention", n)
+}

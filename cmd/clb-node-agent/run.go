@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+
+	"github.com/clbsync/clbsync/nodeagent"
+	"github.com/clbsync/clbsync/nodeagent/agent"
+	"github.com/clbsync/clbsync/nodeagent/iptables"
+)
+
+// options are the flags that become an agent.Config.
+type options struct {
+	kubeconfig, node      string
+	mode, variant, pods   string
+	bit                   int
+	localhost, drain      bool
+	address               string
+	profiling             bool
+	minSync, check, stuck time.Duration
+	verify, compare       time.Duration
+}
+
+func (o *options) add(flags *pflag.FlagSet) {
+	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "file that says how to reach the API server; default: as a pod does")
+	flags.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "name of this Node; default: the environment's NODE_NAME, then the host name")
+	flags.StringVar(&o.pods, "pods", "node-cidr", `how packets of pods are known: "node-cidr" (the Node's podCIDRs), "cidr:CIDR[,CIDR]" (the whole cluster's), "bridge:NAME", "interface-prefix:PREFIX" or "unknown"`)
+	flags.BoolVar(&o.localhost, "localhost-nodeports", false, "serve NodePorts on 127.0.0.0/8 too (sets net.ipv4.conf.all.route_localnet, with a rule that guards the node's loopback services)")
+	flags.IntVar(&o.bit, "masquerade-bit", 13, "bit (0-31) of the packet mark that the agent uses; no other program on the node may use it")
+	flags.StringVar(&o.variant, "iptables", "", `"legacy" or "nft"; default: the one that kube-proxy or kubelet uses`)
+}
+
+func runCommand() *cobra.Command {
+	o := &options{}
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "Run the agent until it is told to stop; the rules stay",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			config, err := o.config()
+			if err != nil {
+				return err
+			}
+			return agent.Run(c.Context(), config)
+		},
+	}
+	flags := c.Flags()
+	o.add(flags)
+	flags.StringVar(&o.mode, "mode", "", `"standalone" (no kube-proxy for NodePorts), "companion" (kube-proxy with `+agent.RestrictFlag+`) or "override" (kube-proxy as it is); default: detected`)
+	flags.BoolVar(&o.drain, "drain", false, "answer 503 on health check ports while the Node is being deleted or tainted by an autoscaler")
+	flags.StringVar(&o.address, "address", ":10356", "where /healthz, /livez, /readyz and /metrics are served; empty: nowhere")
+	flags.BoolVar(&o.profiling, "profiling", false, "serve /debug/pprof as well")
+	flags.DurationVar(&o.minSync, "min-sync-period", 100*time.Millisecond, "least time between two syncs")
+	flags.DurationVar(&o.check, "check-period", 5*time.Second, "how often the agent looks whether its jumps are still first")
+	flags.DurationVar(&o.verify, "verify-period", 5*time.Minute, "how often all rules are compared with the kernel's")
+	flags.DurationVar(&o.stuck, "stuck-after", time.Minute, "an update that waits longer turns health answers to 503")
+	flags.DurationVar(&o.compare, "compare-period", 10*time.Second, "in mode override: how often kube-proxy's health answers are compared with ours")
+	logs := flag.NewFlagSet("log", flag.ContinueOnError)
+	klog.InitFlags(logs)
+	flags.AddGoFlag(logs.Lookup("v"))
+	return c
+}
+
+func (o *options) config() (agent.Config, error) {
+	c := agent.Config{
+		NodeName: o.node, Mode: agent.Mode(o.mode), Variant: iptables.Variant(o.variant), Localhost: o.localhost, Drain: o.drain,
+		Address: o.address, Profiling: o.profiling, MinSync: o.minSync, CheckEvery: o.check, VerifyEvery: o.verify, StuckAfter: o.stuck, CompareEvery: o.compare,
+	}
+	var errs []error
+	if c.NodeName == "" {
+		name, err := os.Hostname()
+		errs = append(errs, err)
+		c.NodeName = strings.ToLower(name)
+	}
+	switch c.Mode {
+	case "", agent.Standalone, agent.Companion, agent.Override:
+	default:
+		errs = append(errs, fmt.Errorf("--mode is %q, want standalone, companion or override", o.mode))
+	}
+	switch c.Variant {
+	case "", iptables.Legacy, iptables.NFT:
+	default:
+		errs = append(errs, fmt.Errorf("--iptables is %q, want legacy or nft", o.variant))
+	}
+	if o.bit < 0 || o.bit > 31 {
+		errs = append(errs, fmt.Errorf("--masquerade-bit is %d, want 0 to 31", o.bit))
+	} else {
+		c.Mark = 1 << o.bit
+	}
+	for name, d := range map[string]time.Duration{"--min-sync-period": o.minSync, "--check-period": o.check, "--verify-period": o.verify, "--stuck-after": o.stuck, "--compare-period": o.compare} {
+		if d <= 0 {
+			errs = append(errs, fmt.Errorf("%s is %v, want more than 0", name, d))
+		}
+	}
+	var err error
+	c.PodsFromNode = o.pods == "node-cidr"
+	c.Pods, err = podTraffic(o.pods)
+	errs = append(errs, err)
+	if err := errors.Join(errs...); err != nil {
+		return agent.Config{}, err
+	}
+	c.Client, err = o.client()
+	return c, err
+}
+
+func podTraffic(text string) (nodeagent.PodTraffic, error) {
+	kind, value, _ := strings.Cut(text, ":")
+	var p nodeagent.PodTraffic
+	switch {
+	case text == "unknown" || text == "node-cidr":
+	case kind == "bridge" && value != "":
+		p.Interface = value
+	case kind == "interface-prefix" && value != "":
+		p.InterfacePrefix = value
+	case kind == "cidr" && value != "":
+		for _, c := range strings.Split(value, ",") {
+			prefix, err := netip.ParsePrefix(strings.TrimSpace(c))
+			if err != nil {
+				return p, fmt.Errorf("--pods: %w", err)
+			}
+			p.CIDRs = append(p.CIDRs, prefix)
+		}
+	default:
+		return p, fmt.Errorf("--pods is %q, want node-cidr, cidr:CIDR, bridge:NAME, interface-prefix:PREFIX or unknown", text)
+	}
+	return p, nil
+}
+
+func (o *options) client() (kubernetes.Interface, error) {
+	var config *rest.Config
+	var err error
+	if o.kubeconfig == "" {
+		config, err = rest.InClusterConfig()
+	} else {
+		config, err = clientcmd.BuildConfigFromFlags("", o.kubeconfig)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("how to reach the API server (--kubeconfig): %w", err)
+	}
+	config.UserAgent = "clb-node-agent/" + version
+	config.ContentType, config.AcceptContentTypes = "application/vnd.kubernetes.protobuf", "application/vnd.kubernetes.protobuf,application/json"
+	return kubernetes.NewForConfig(config)
+}

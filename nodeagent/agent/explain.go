@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/clbsync/clbsync/nodeagent"
+	"github.com/clbsync/clbsync/nodeagent/iptables"
+	"github.com/clbsync/clbsync/nodeagent/iptables/chains"
+)
+
+// Explain says in words what this node does with packets for a port: what the API server wants, and what the
+// kernel has and has counted.
+func Explain(ctx context.Context, config Config, port uint16) (string, error) {
+	s, err := listAll(ctx, config)
+	if err != nil {
+		return "", err
+	}
+	settings := nodeagent.Settings{Localhost: config.Localhost, Pods: config.Pods}
+	if config.PodsFromNode {
+		settings.Pods = podsOf(s.Node)
+	}
+	variant := Look(ctx, config.Variant).Variant
+	var b strings.Builder
+	for _, family := range []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol} {
+		services := nodeagent.Desired(s, family)
+		words := nodeagent.Explain(services, nodeagent.NewRules(family, services, settings), port)
+		if words == "" {
+			continue
+		}
+		fmt.Fprintf(&b, "%s\n%s", family, words)
+		saved, err := iptables.Runner{Family: family, Variant: variant}.Save(ctx, true)
+		if err != nil {
+			fmt.Fprintf(&b, "  in the kernel: cannot be read: %v\n", err)
+			continue
+		}
+		for _, line := range chains.Explain(saved, port) {
+			fmt.Fprintf(&b, "  in the kernel (iptables-%s): %s\n", variant, line)
+		}
+	}
+	if b.Len() == 0 {
+		return fmt.Sprintf("%d is no NodePort and no healthCheckNodePort of any Service that this agent handles: packets for it reach the host's own processes\n", port), nil
+	}
+	return b.String(), nil
+}
+
+func listAll(ctx context.Context, config Config) (nodeagent.Snapshot, error) {
+	s := nodeagent.Snapshot{NodeName: config.NodeName}
+	services, err := config.Client.CoreV1().Services("").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return s, fmt.Errorf("list of Services: %w", err)
+	}
+	for i := range services.Items {
+		s.Services = append(s.Services, &services.Items[i])
+	}
+	list, err := config.Client.DiscoveryV1().EndpointSlices("").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return s, fmt.Errorf("list of EndpointSlices: %w", err)
+	}
+	for i := range list.Items {
+		s.Slices = append(s.Slices, &list.Items[i])
+	}
+	s.Node, err = config.Client.CoreV1().Nodes().Get(ctx, config.NodeName, metav1.GetOptions{})
+	if err != nil {
+		return s, fmt.Errorf("Node %s (--node-name): %w", config.NodeName, err)
+	}
+	return s, nil
+}

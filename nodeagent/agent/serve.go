@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+)
+
+// serve answers about the agent itself: /livez and /healthz (rule updates get through; /healthz also that the node is
+// to stay), /readyz (rules are in the kernel), /metrics. An empty address serves nothing.
+func (a *Agent) serve(ctx context.Context) (stop func(), err error) {
+	if a.config.Address == "" {
+		return func() {}, nil
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.problem()) })
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
+		problem := a.problem()
+		if problem == "" {
+			problem = Leaving(a.caches.node())
+		}
+		answer(w, problem)
+	})
+	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
+		for _, f := range a.families {
+			if !f.ready() {
+				answer(w, f.label()+": no rules in the kernel yet")
+				return
+			}
+		}
+		answer(w, a.problem())
+	})
+	mux.Handle("/metrics", promhttp.HandlerFor(a.metrics.registry, promhttp.HandlerOpts{}))
+	if a.config.Profiling {
+		mux.HandleFunc("/debug/pprof/", pprof.Index)
+		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.config.Address)
+	if err != nil {
+		return nil, fmt.Errorf("the agent's own address (--address): %w", err)
+	}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			klog.FromContext(ctx).Error(err, "The agent's own address is served no longer")
+		}
+	}()
+	return func() { server.Close() }, nil
+}
+
+func (a *Agent) problem() string {
+	if a.healthy() {
+		return ""
+	}
+	return "rule updates have not reached the kernel for more than " + a.config.StuckAfter.String()
+}
+
+func answer(w http.ResponseWriter, problem string) {
+	if problem == "" {
+		fmt.Fprintln(w, "ok")
+		return
+	}
+	http.Error(w, problem, http.StatusServiceUnavailable)
+}
+
+// compare asks kube-proxy, which holds the health ports in override mode, and tells when it says otherwise than we
+// would: the load balancer hears kube-proxy, while the packets meet our rules.
+func (a *Agent) compare(ctx context.Context) {
+	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	ticker := time.NewTicker(a.config.CompareEvery)
+	defer ticker.Stop()
+	before := map[string]map[types.NamespacedName]string{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		for _, f := range a.families {
+			now := a.differences(ctx, client, f)
+			lasting := 0
+			for service, difference := range now {
+				// One difference may be a matter of milliseconds; two in a row are not.
+				if before[f.label()][service] == "" {
+					continue
+				}
+				lasting++
+				a.serviceEvent(service, corev1.EventTypeWarning, "HealthCheckNodePortDiffers", difference)
+			}
+			a.metrics.differ.WithLabelValues(f.label()).Set(float64(lasting))
+			before[f.label()] = now
+		}
+	}
+}
+
+func (a *Agent) differences(ctx context.Context, client *http.Client, f *family) map[types.NamespacedName]string {
+	host := "127.0.0.1"
+	if f.runner.Family == corev1.IPv6Protocol {
+		host = "::1"
+	}
+	found := map[types.NamespacedName]string{}
+	for service, count := range f.health.Counts() {
+		ours := http.StatusServiceUnavailable
+		if count.Endpoints > 0 && a.healthy() {
+			ours = http.StatusOK
+		}
+		status, weight, err := probe(ctx, client, net.JoinHostPort(host, strconv.Itoa(int(count.Port))))
+		who := fmt.Sprintf("node %s, healthCheckNodePort %d (%s): ", a.config.NodeName, count.Port, f.runner.Family)
+		switch {
+		case err != nil:
+			found[service] = who + "kube-proxy is to answer in mode override, but nobody does: " + err.Error()
+		case status != ours || weight != strconv.Itoa(count.Endpoints):
+			found[service] = who + fmt.Sprintf("kube-proxy answers %d with weight %s, this agent counts %d endpoints", status, weight, count.Endpoints)
+		}
+	}
+	return found
+}
+
+func probe(ctx context.Context, client *http.Client, address string) (status int, weight string, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/healthz", nil)
+	if err != nil {
+		return 0, "", err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return 0, "", err
+	}
+	defer response.Body.Close()
+	if _, err := io.Copy(io.Discard, io.LimitReader(response.Body, 1<<16)); err != nil {
+		return 0, "", err
+	}
+	return response.StatusCode, response.Header.Get("X-Load-Balancing-Endpoint-Weight"), nil
+}
