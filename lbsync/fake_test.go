@@ -66,6 +66,11 @@ func (f *fakeCloud) Register(_ context.Context, _ string, changes []Change) erro
 		if err := f.check(c, false); err != nil {
 			return err
 		}
+		for b := range f.lb.Targets {
+			if b.Target == c.Target && b.Listener.Protocol == c.Listener.Protocol {
+				return fmt.Errorf("target %s: listener %s has it", c.Binding, b.Listener)
+			}
+		}
 		f.lb.Targets[c.Binding], f.born[c.Binding] = c.Weight, f.now
 	}
 	return nil

@@ -67,6 +67,7 @@ const (
 	ForEndpoint WaitReason = "no other target can take its traffic"
 	ForRelease  WaitReason = "most targets would go for reasons that are about their nodes"
 	ForRoom     WaitReason = "the listener has as many targets as it may"
+	ForPlace    WaitReason = "another listener still has it"
 	ForDamping  WaitReason = "weights were changed a moment ago"
 )
 
@@ -113,6 +114,7 @@ func Next(actual, desired LoadBalancer, seen Observation, t Timing) Step {
 	for k := range desired.Listeners {
 		h.listeners[k] = h.side(k, all)
 	}
+	h.contested = contested(actual, desired, all)
 	for _, c := range all.Register {
 		h.register(c)
 	}
@@ -145,6 +147,30 @@ type handover struct {
 	timing          Timing
 	step            *Step
 	listeners       map[ListenerKey]*side
+	contested       map[place]bool // targets that one listener has and another one wants
+}
+
+// place is what CLB gives to one listener only: a target, for a protocol.
+type place struct {
+	Protocol Protocol
+	Target   Target
+}
+
+// contested returns the targets that have to leave one listener that stays before another can have them: two
+// ports of a Service that swap their node ports, for instance. Each would wait for the other for ever.
+func contested(actual, desired LoadBalancer, all Plan) map[place]bool {
+	wanted := map[place]bool{}
+	for _, c := range all.Register {
+		wanted[place{c.Listener.Protocol, c.Target}] = true
+	}
+	out := map[place]bool{}
+	for b := range actual.Targets {
+		_, stays := desired.Listeners[b.Listener]
+		if p := (place{b.Listener.Protocol, b.Target}); stays && wanted[p] {
+			out[p] = true
+		}
+	}
+	return out
 }
 
 // side is what is decided once for a listener.
@@ -211,13 +237,16 @@ func (h *handover) makeRoom(l ListenerKey, all Plan, quota int) (room, force int
 
 // register lets a target come, if there is room.
 func (h *handover) register(c Change) {
-	switch s := h.listeners[c.Listener]; s.room {
-	case 0:
+	s := h.listeners[c.Listener]
+	switch {
+	case h.contested[place{c.Listener.Protocol, c.Target}]:
+		h.wait(c, ForPlace, h.timing.Poll)
+		return
+	case s.room == 0:
 		h.wait(c, ForRoom, h.timing.Poll)
 		return
-	default:
-		s.room--
 	}
+	s.room--
 	h.step.Plan.Register = append(h.step.Plan.Register, c)
 }
 
@@ -241,8 +270,13 @@ func (h *handover) drain(c Change) {
 	}
 }
 
-// remove takes a target away: to weight 0 first, and out when its connections have had their time.
+// remove takes a target away: to weight 0 first, and out when its connections have had their time; at once
+// if another listener needs it.
 func (h *handover) remove(c Change) {
+	if h.contested[place{c.Listener.Protocol, c.Target}] {
+		h.step.Plan.Deregister = append(h.step.Plan.Deregister, c)
+		return
+	}
 	if c.Was > 0 {
 		if !h.mayClose(c) {
 			return

@@ -29,7 +29,7 @@ func random(r *rand.Rand, desired bool) LoadBalancer {
 		key := ListenerKey{[]Protocol{TCP, UDP}[r.IntN(2)], port}
 		lb.Listeners[key] = Listener{ListenerKey: key, Name: ListenerName("u"), Check: HealthCheck{On: r.IntN(4) > 0, Type: CheckTCP, Interval: time.Second, Healthy: 2 + r.IntN(2)}}
 		for range r.IntN(6) {
-			lb.Targets[Binding{key, Target{Instance: fmt.Sprintf("ins-%d", r.IntN(5)), Port: 30000 + uint16(r.IntN(2))}}] = r.IntN(3) * r.IntN(40)
+			lb.Targets[Binding{key, Target{Instance: fmt.Sprintf("ins-%d", r.IntN(5)), Port: 100*port + uint16(r.IntN(2))}}] = r.IntN(3) * r.IntN(40)
 		}
 		lb.Idle[key] = desired && r.IntN(3) == 0
 	}

@@ -104,7 +104,7 @@ func (s Settings) Validate() error {
 	default:
 		wrong = append(wrong, fmt.Sprintf("notReadyNodes is %q, want drain, keep or remove", s.NotReady))
 	}
-	if s.Check.Timeout >= s.Check.Interval && s.Check.Interval > 2*time.Second {
+	if s.Check.Timeout >= s.Check.Interval {
 		wrong = append(wrong, fmt.Sprintf("healthCheck.timeout is %s, want less than the interval, %s", s.Check.Timeout, s.Check.Interval))
 	}
 	for _, d := range []struct {
