@@ -59,8 +59,9 @@ test-unit: packages ## Pure parts, the real SDK against the simulated CLB, packe
 .PHONY: test-lab
 test-lab: ## A real cluster: Services, packets, source addresses, crashes.
 	@$(LAB) build --product
-	cd lab && go test -vet=off -timeout 25m ./...
-	@$(LAB) check-clean
+	@before="$$($(LAB) list)"; \
+	(cd lab && go test -vet=off -timeout 25m ./...); \
+	if [[ "$$before" == "there is no lab" ]]; then $(LAB) check-clean; else echo "other labs were running before: not looking for traces"; fi
 
 .PHONY: race
 race: ## The unit tests under the race detector (needs a C compiler).

@@ -127,7 +127,7 @@ func podTraffic(text string) (nodeagent.PodTraffic, error) {
 	case kind == "interface-prefix" && value != "":
 		p.InterfacePrefix = value
 	case kind == "cidr" && value != "":
-		for _, c := range strings.Split(value, ",") {
+		for c := range strings.SplitSeq(value, ",") {
 			prefix, err := netip.ParsePrefix(strings.TrimSpace(c))
 			if err != nil {
 				return p, fmt.Errorf("--pods: %w", err)

@@ -68,7 +68,7 @@ func listAll(ctx context.Context, config Config) (nodeagent.Snapshot, error) {
 	}
 	s.Node, err = config.Client.CoreV1().Nodes().Get(ctx, config.NodeName, metav1.GetOptions{})
 	if err != nil {
-		return s, fmt.Errorf("Node %s (--node-name): %w", config.NodeName, err)
+		return s, fmt.Errorf("node %s (--node-name): %w", config.NodeName, err)
 	}
 	return s, nil
 }

@@ -197,7 +197,7 @@ func (f *family) program(ctx context.Context) error {
 	if err := f.apply(ctx, change, text); err != nil {
 		return err
 	}
-	f.health.Programmed(services.Health)
+	f.health.Programmed(services.Health) //nolint:contextcheck // its listeners outlive the sync
 	f.metrics.sync.WithLabelValues(f.label(), kind).Observe(time.Since(start).Seconds())
 	f.report(ctx, services, change, kind, time.Since(start))
 	f.forgetFlows(ctx, conntrack.Of(services))

@@ -106,7 +106,7 @@ func TestCleanUpDeletesExactlyTheStaleFlows(t *testing.T) {
 func tracked(t *testing.T, n *nettest.Namespace, family corev1.IPFamily) []string {
 	var ports []string
 	for line := range strings.Lines(n.Run(t, "conntrack", "-L", "-p", "udp", "-f", strings.ToLower(string(family)))) {
-		for _, word := range strings.Fields(line) {
+		for word := range strings.FieldsSeq(line) {
 			if port, found := strings.CutPrefix(word, "dport="); found {
 				ports = append(ports, port)
 				break

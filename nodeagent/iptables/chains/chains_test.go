@@ -43,12 +43,6 @@ func cluster(list ...string) func(*nodeagent.ServicePort) {
 	return func(p *nodeagent.ServicePort) { p.ClusterEndpoints = endpoints(list...) }
 }
 
-func local(list ...string) func(*nodeagent.ServicePort) {
-	return func(p *nodeagent.ServicePort) { p.Local, p.LocalEndpoints = true, endpoints(list...) }
-}
-
-func affinity(p *nodeagent.ServicePort) { p.Affinity = 3 * time.Hour }
-
 var settings = nodeagent.Settings{
 	Pods:      nodeagent.PodTraffic{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:244::/32")}},
 	Localhost: true, Forward: true, DropInvalid: true,

@@ -4,6 +4,7 @@ package chains
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -137,12 +138,8 @@ func (c Change) String() string {
 // our chains; the jumps are taken to be right.
 func (c Change) After(actual map[Chain][]string) map[Chain][]string {
 	after := make(map[Chain][]string, len(actual)+len(c.write))
-	for chain, rules := range actual {
-		after[chain] = rules
-	}
-	for chain, rules := range c.write {
-		after[chain] = rules
-	}
+	maps.Copy(after, actual)
+	maps.Copy(after, c.write)
 	for _, chain := range c.remove {
 		delete(after, chain)
 	}
