@@ -118,11 +118,10 @@ func (b *bench) measure(ctx context.Context, samples int) ([]result, error) {
 func (b *bench) sample(ctx context.Context, r *result, pods map[string]int) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	calls, err := b.lab.CLB.Calls(ctx, 0)
+	since, err := b.lab.LastCall(ctx)
 	if err != nil {
 		return err
 	}
-	since := calls[len(calls)-1].Seq
 	b.slice.Endpoints = b.endpoints(pods)
 	begin := time.Now()
 	if b.slice, err = b.lab.Client.DiscoveryV1().EndpointSlices(namespace).Update(ctx, b.slice, metav1.UpdateOptions{}); err != nil {

@@ -204,7 +204,7 @@ func (s *story) move(ctx context.Context) error {
 		}
 		probers = append(probers, p)
 	}
-	since, err := s.lastCall(ctx)
+	since, err := s.lab.LastCall(ctx)
 	if err != nil {
 		return err
 	}
@@ -273,15 +273,6 @@ func (s *story) remove(ctx context.Context) error {
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
-
-// lastCall returns the number of the last call that CLB had.
-func (s *story) lastCall(ctx context.Context) (int, error) {
-	calls, err := s.lab.CLB.Calls(ctx, 0)
-	if err != nil || len(calls) == 0 {
-		return 0, err
-	}
-	return calls[len(calls)-1].Seq, nil
-}
 
 // writes prints the calls since then that changed something.
 func (s *story) writes(ctx context.Context, since int, begin time.Time) error {

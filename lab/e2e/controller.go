@@ -74,7 +74,7 @@ func (l *Lab) grant(ctx context.Context) error {
 // StartController starts the controller with these settings and returns when it says that it is healthy. It must not
 // run already.
 func (l *Lab) StartController(ctx context.Context, settings Settings, flags ...string) error {
-	if l.controller != nil {
+	if l.ControllerRuns() {
 		return errors.New("the controller runs already: stop or kill it first")
 	}
 	content, err := yaml.Marshal(settings)

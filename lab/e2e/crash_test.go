@@ -3,7 +3,9 @@
 package e2e
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -26,7 +28,7 @@ func TestControllerKilledWhileItCreates(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			s := begin(t)
 			s.deploy("n1", 1)
-			s.t.Cleanup(func() { s.recover() })
+			s.recoverAtEnd()
 			_, err := s.CLB.AddFault(s.ctx, admin.Fault{Action: tc.action, Kind: tc.kind})
 			s.must(err)
 			since := s.mark()
@@ -58,26 +60,27 @@ func TestControllerKilledWhileItCreates(t *testing.T) {
 	}
 }
 
-// recover gives the next test a controller that runs with good settings and a cloud without faults.
-func (s *scene) recover() {
-	s.t.Helper()
-	ctx := s.t.Context()
-	if ctx.Err() != nil {
-		var cancel func()
-		ctx, cancel = detached()
+// recoverAtEnd gives the next test a controller that runs with good settings and a cloud without faults, if this test ends
+// halfway.
+func (s *scene) recoverAtEnd() {
+	s.t.Cleanup(func() {
+		if !s.t.Failed() {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-	}
-	if err := s.CLB.ClearFaults(ctx); err != nil {
-		s.t.Error(err)
-	}
-	if s.ControllerRuns() {
-		if err := s.StopController(ctx); err != nil {
+		if err := s.CLB.ClearFaults(ctx); err != nil {
 			s.t.Error(err)
 		}
-	}
-	if err := s.StartController(ctx, CloudConfig()); err != nil {
-		s.t.Error(err)
-	}
+		if s.ControllerRuns() {
+			if err := s.StopController(ctx); err != nil {
+				s.t.Error(err)
+			}
+		}
+		if err := s.StartController(ctx, CloudConfig()); err != nil {
+			s.t.Error(err)
+		}
+	})
 }
 
 func TestRestartOfAnUnchangedClusterWritesNothing(t *testing.T) {
@@ -90,7 +93,7 @@ func TestRestartOfAnUnchangedClusterWritesNothing(t *testing.T) {
 	s.must(s.StopController(s.ctx))
 	s.must(s.StartController(s.ctx, CloudConfig()))
 	// A second Service that is served shows that the new controller has had its time for the first.
-	_, err := s.CLB.WaitCall(s.ctx, since, func(c admin.Call) bool { return c.Done && reads(c, id, "DescribeTargets") })
+	_, err := s.CLB.WaitCall(s.ctx, since, func(c admin.Call) bool { return c.Done && c.Action == "DescribeTargets" && names(c, id) })
 	s.must(err)
 	other, err := s.Client.CoreV1().Services(s.ns).Create(s.ctx, Service(s.ns, "other"), metav1.CreateOptions{})
 	s.must(err)
@@ -99,7 +102,7 @@ func TestRestartOfAnUnchangedClusterWritesNothing(t *testing.T) {
 	calls, err := s.CLB.Calls(s.ctx, since)
 	s.must(err)
 	for _, c := range calls {
-		if c.Write && reads(c, id, "") {
+		if c.Write && names(c, id) {
 			t.Errorf("the restarted controller wrote to an unchanged load balancer: %s %s", c.Action, c.Parameters)
 		}
 	}

@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"strings"
 	"testing"
 	"time"
@@ -18,15 +17,8 @@ import (
 // shortWait is for requests that nobody should answer.
 const shortWait = 500 * time.Millisecond
 
-// detached returns a context for cleaning up after the test's own has ended.
-func detached() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), time.Minute)
-}
-
-// reads reports whether the call names the load balancer, and is of the action if one is given.
-func reads(c admin.Call, id, action string) bool {
-	return (action == "" || c.Action == action) && bytes.Contains(c.Parameters, []byte(id))
-}
+// names reports whether the call's parameters name the load balancer.
+func names(c admin.Call, id string) bool { return bytes.Contains(c.Parameters, []byte(id)) }
 
 func TestBadAnnotationHarmsOnlyItsService(t *testing.T) {
 	s := begin(t)
@@ -68,11 +60,7 @@ func TestWrongCloudSettingsAreExplainedAndHarmNothing(t *testing.T) {
 			served, address := s.create(Local, Annotate(OnlyBind, "true"))
 			s.weights(served.UID, map[string]int{"n1": 10})
 			s.must(s.StopController(s.ctx))
-			s.t.Cleanup(func() {
-				if s.t.Failed() {
-					s.recover()
-				}
-			})
+			s.recoverAtEnd()
 			s.must(s.StartController(s.ctx, tc.settings))
 			_, err := s.Client.CoreV1().Services(s.ns).Create(s.ctx, Service(s.ns, "new"), metav1.CreateOptions{})
 			s.must(err)

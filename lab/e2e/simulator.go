@@ -212,6 +212,15 @@ func (l *Lab) AwaitGone(ctx context.Context, service types.UID) error {
 	return nil
 }
 
+// LastCall returns the number of the last call that the simulated CLB had, to look only at later ones.
+func (l *Lab) LastCall(ctx context.Context) (int, error) {
+	calls, err := l.CLB.Calls(ctx, 0)
+	if err != nil || len(calls) == 0 {
+		return 0, err
+	}
+	return calls[len(calls)-1].Seq, nil
+}
+
 // AddNode adds a machine to the cluster, and to the simulated cloud before, as a cloud has an instance before
 // Kubernetes has a node.
 func (l *Lab) AddNode(ctx context.Context) (cluster.Node, error) {
