@@ -231,7 +231,16 @@ func (s *story) move(ctx context.Context) error {
 		protocol := s.targets()[i].Protocol
 		s.shares(string(protocol), r)
 		s.lost(begin, r)
-		s.check(len(r.Lost) == 0 && r.ByNode["n3"] > 0, "%s: %s", protocol, r)
+		allowed := 0
+		if protocol == probe.UDP {
+			// CLB can ask a node for its pods over TCP only. With checks this much faster than on CLB, a node is healthy for
+			// UDP before kube-proxy, which gathers changes for a second, has the rules for its new pod.
+			allowed = r.Asked / 100
+		}
+		s.check(len(r.Lost) <= allowed && r.ByNode["n3"] > 0, "%s: %s", protocol, r)
+		if len(r.Lost) > 0 {
+			s.say("    UDP has no check that asks a node whether it is ready for the pod; up to 1 %% may meet a node that is not.")
+		}
 	}
 	return nil
 }
