@@ -36,7 +36,7 @@ func main() {
 	fs.Usage = func() { fmt.Fprint(fs.Output(), usage); fs.PrintDefaults() }
 	samples := fs.Int("n", 100, "changes of a weight to measure; a quarter as many additions and removals of a node")
 	median := fs.Duration("median", 200*time.Millisecond, "end with code 1 if the median of any change is longer")
-	fs.Parse(os.Args[1:])
+	_ = fs.Parse(os.Args[1:]) // it exits by itself
 	if *samples < 4 || fs.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "want -n of at least 4 and no arguments")
 		os.Exit(2)
@@ -58,7 +58,7 @@ func run(ctx context.Context, samples int, limit time.Duration) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, lab.Close()) }()
+	defer func() { err = errors.Join(err, lab.Close()) }() //nolint:contextcheck // what was made goes, also after ctx has ended
 	b := &bench{lab: lab}
 	if err := b.prepare(ctx); err != nil {
 		return err

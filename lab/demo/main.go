@@ -32,7 +32,7 @@ func main() {
 	fs.Usage = func() { fmt.Fprint(fs.Output(), usage); fs.PrintDefaults() }
 	logs := fs.String("logs", "", "keep the logs of all programs in this directory")
 	limit := fs.Duration("limit", 5*time.Minute, "how long the story may take, building not included")
-	fs.Parse(os.Args[1:])
+	_ = fs.Parse(os.Args[1:]) // it exits by itself
 	if fs.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "unexpected argument %q\n", fs.Arg(0))
 		os.Exit(2)
@@ -57,7 +57,7 @@ func run(ctx context.Context, out *printer, logs string, limit time.Duration) (e
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, clear(out, lab), conclude(out, begin)) }()
+	defer func() { err = errors.Join(err, clear(out, lab), conclude(out, begin)) }() //nolint:contextcheck // the stage is cleared also after ctx has ended
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	s := &story{printer: out, lab: lab}

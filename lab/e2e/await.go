@@ -54,7 +54,7 @@ func named(name string) fields.Selector { return fields.OneTermEqualSelector("me
 func (l *Lab) AwaitService(ctx context.Context, namespace, name, what string, ok func(*corev1.Service) bool) (*corev1.Service, error) {
 	svc, err := await(ctx, l.Client.CoreV1().RESTClient(), "services", namespace, named(name), &corev1.Service{}, what, ok)
 	if err != nil {
-		err = fmt.Errorf("%w\nEvents of the Service:\n%s", err, l.events(namespace, name))
+		err = fmt.Errorf("%w\nEvents of the Service:\n%s", err, l.events(ctx, namespace, name))
 	}
 	return svc, err
 }
@@ -87,7 +87,7 @@ func (l *Lab) AwaitEvent(ctx context.Context, namespace, service, eventType stri
 		return e != nil
 	})
 	if err != nil {
-		err = fmt.Errorf("%w\nEvents of the Service:\n%s", err, l.events(namespace, service))
+		err = fmt.Errorf("%w\nEvents of the Service:\n%s", err, l.events(ctx, namespace, service))
 	}
 	return event, err
 }
@@ -107,9 +107,9 @@ func (l *Lab) awaitReplicas(ctx context.Context, w Workload) error {
 }
 
 // events prints the Events about a Service, for error messages: they are where the controller says what is wrong.
-func (l *Lab) events(namespace, service string) string {
+func (l *Lab) events(ctx context.Context, namespace, service string) string {
 	// The context of the wait that failed has ended; this read has its own bound.
-	ctx, cancel := context.WithTimeout(context.Background(), shortCall)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shortCall)
 	defer cancel()
 	list, err := l.Client.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.name=" + service})
 	if err != nil {

@@ -199,7 +199,7 @@ func up(ctx context.Context, p *machine.Process, check func(context.Context) err
 	err := wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		select {
 		case <-p.Done():
-			return false, fmt.Errorf("it ended: %v", p.Wait())
+			return false, errors.Join(errors.New("it ended"), p.Wait())
 		default:
 			last = check(ctx)
 			return last == nil, nil

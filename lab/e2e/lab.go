@@ -78,7 +78,7 @@ func Start(ctx context.Context, cfg Config) (_ *Lab, err error) {
 		return nil, err
 	}
 	l := &Lab{Cluster: c, Client: c.Clientset(), dir: dir}
-	defer func() {
+	defer func() { //nolint:contextcheck // what was made goes, also after ctx has ended
 		if err != nil {
 			err = errors.Join(err, l.Close())
 		}

@@ -81,7 +81,7 @@ func (s *Server) ServeUDP(ctx context.Context, conn *net.UDPConn) error {
 			return err
 		}
 		answer = append(answer, '\n')
-		reply := func() { conn.WriteToUDPAddrPort(answer, peer) } // a lost reply is UDP's right
+		reply := func() { _, _ = conn.WriteToUDPAddrPort(answer, peer) } // a lost reply is UDP's right
 		if s.Behaviour().Delay == 0 {
 			reply()
 			continue
@@ -136,5 +136,5 @@ func unlessDone(ctx context.Context, err error) error {
 
 func respond(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(v) // the client may have gone
+	_ = json.NewEncoder(w).Encode(v) // the client may have gone
 }

@@ -40,15 +40,8 @@ func (c Client) Hold(ctx context.Context, addr string, every time.Duration) (*He
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", t, err)
 	}
-	conn.SetReadDeadline(time.Now().Add(c.Timeout))
 	lines := bufio.NewReader(conn)
-	greeting, err := lines.ReadBytes('\n')
-	if err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("%s: %w", t, err)
-	}
-	conn.SetReadDeadline(time.Time{})
-	answer, err := parse(greeting)
+	answer, err := greeting(conn, lines, c.Timeout)
 	if err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("%s: %w", t, err)
@@ -57,6 +50,21 @@ func (c Client) Hold(ctx context.Context, addr string, every time.Duration) (*He
 	h := &Held{Answer: answer, stop: stop, broken: make(chan struct{}), ended: make(chan struct{})}
 	go h.watch(watching, conn, lines, every, c.Timeout)
 	return h, nil
+}
+
+// greeting reads the first line of a connection, within the timeout.
+func greeting(conn net.Conn, lines *bufio.Reader, timeout time.Duration) (echo.Answer, error) {
+	if err := conn.SetReadDeadline(time.Now().Add(timeout)); err != nil {
+		return echo.Answer{}, err
+	}
+	line, err := lines.ReadBytes('\n')
+	if err != nil {
+		return echo.Answer{}, err
+	}
+	if err := conn.SetReadDeadline(time.Time{}); err != nil {
+		return echo.Answer{}, err
+	}
+	return parse(line)
 }
 
 // watch ends when the context does or when the connection breaks, and closes the connection.

@@ -146,8 +146,8 @@ func TestHeldConnection(t *testing.T) {
 				return
 			}
 			defer conn.Close()
-			io.WriteString(conn, "{\"pod\":\"deaf\"}\n")
-			io.Copy(io.Discard, conn)
+			_, _ = io.WriteString(conn, "{\"pod\":\"deaf\"}\n")
+			_, _ = io.Copy(io.Discard, conn)
 		}()
 		h, err := hasty.Hold(t.Context(), l.Addr().String(), every)
 		if err != nil {

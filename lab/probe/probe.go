@@ -30,6 +30,7 @@ type Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 // Protocol is how a Target is asked.
 type Protocol string
 
+// What the echo program speaks.
 const (
 	TCP  Protocol = "tcp"
 	UDP  Protocol = "udp"
@@ -68,7 +69,7 @@ func (c Client) ask(ctx context.Context, t Target) (echo.Answer, error) {
 		return echo.Answer{}, err
 	}
 	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
 
 	var line []byte
 	switch t.Protocol {

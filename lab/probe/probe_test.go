@@ -34,6 +34,11 @@ func listen(t *testing.T) net.Listener {
 	return l
 }
 
+// serve answers HTTP until the listener is closed.
+func serve(l net.Listener, h http.Handler) {
+	go func() { _ = http.Serve(l, h) }()
+}
+
 // startEcho serves an echo program until the test ends or stop is called.
 func startEcho(t *testing.T, b echo.Behaviour) (targets map[Protocol]Target, s *echo.Server, stop func()) {
 	t.Helper()
@@ -45,9 +50,9 @@ func startEcho(t *testing.T, b echo.Behaviour) (targets map[Protocol]Target, s *
 	if err != nil {
 		t.Fatal(err)
 	}
-	go s.ServeTCP(ctx, tcp)
-	go s.ServeUDP(ctx, udp)
-	go http.Serve(web, s)
+	go func() { _ = s.ServeTCP(ctx, tcp) }()
+	go func() { _ = s.ServeUDP(ctx, udp) }()
+	serve(web, s)
 	return map[Protocol]Target{
 		TCP:  {TCP, tcp.Addr().String()},
 		UDP:  {UDP, udp.LocalAddr().String()},
@@ -84,7 +89,7 @@ func failing(t *testing.T) map[string]Target {
 				if err != nil {
 					return
 				}
-				conn.(*net.TCPConn).SetLinger(linger)
+				_ = conn.(*net.TCPConn).SetLinger(linger)
 				conn.Close()
 			}
 		}()
@@ -133,17 +138,17 @@ func TestUDPTimeoutCoversTheAnswerNotOnlyTheDial(t *testing.T) {
 
 func TestAskRefusesAnswersOfOtherPrograms(t *testing.T) {
 	l := listen(t)
-	go http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/" {
 			t.Errorf("asked for %s", r.URL.Path)
 		}
-		io.WriteString(w, "hello")
+		_, _ = io.WriteString(w, "hello")
 	}))
 	if _, err := client.Ask(t.Context(), Target{HTTP, l.Addr().String()}); err == nil || !strings.Contains(err.Error(), `"hello" is not the echo program's`) {
 		t.Errorf("error = %v", err)
 	}
 	web := listen(t)
-	go http.Serve(web, http.NotFoundHandler())
+	serve(web, http.NotFoundHandler())
 	if _, err := client.Ask(t.Context(), Target{HTTP, web.Addr().String()}); err == nil || !strings.Contains(err.Error(), "404") {
 		t.Errorf("error = %v, want one that says 404", err)
 	}
@@ -157,7 +162,7 @@ func TestShareCountsEveryConnection(t *testing.T) {
 	// A balancer of two: every third connection goes to a second pod, every fourth request is refused.
 	l := listen(t)
 	second := echo.New("web-1", "n2", echo.Behaviour{})
-	go second.ServeTCP(t.Context(), l)
+	go func() { _ = second.ServeTCP(t.Context(), l) }()
 	closed := listen(t)
 	closed.Close()
 	turn := make(chan int, 1)

@@ -98,7 +98,9 @@ func (p *program) serves(t *testing.T) {
 			t.Fatalf("%s: %v", network, err)
 		}
 		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(5 * time.Second))
+		if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
 		if _, err := conn.Write([]byte("x\n")); err != nil {
 			t.Fatalf("%s: %v", network, err)
 		}

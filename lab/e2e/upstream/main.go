@@ -39,7 +39,7 @@ func main() {
 	focus := fs.String("focus", "", "run only the specs that this regular expression matches, in one process")
 	logs := fs.String("logs", "", "keep the logs and reports in this directory")
 	limit := fs.Duration("limit", time.Hour, "how long the specs may take")
-	fs.Parse(os.Args[1:])
+	_ = fs.Parse(os.Args[1:]) // it exits by itself
 	if fs.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "unexpected argument %q\n", fs.Arg(0))
 		os.Exit(2)
@@ -75,7 +75,7 @@ func run(ctx context.Context, parts []part, logs string, limit time.Duration) (e
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, lab.Close()) }()
+	defer func() { err = errors.Join(err, lab.Close()) }() //nolint:contextcheck // what was made goes, also after ctx has ended
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	begin := time.Now()
