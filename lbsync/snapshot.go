@@ -146,6 +146,8 @@ const (
 	NodeNotSelected     Reason = "NodeNotSelected"
 	NodeBeyondQuota     Reason = "NodeBeyondQuota"
 	QuotaExceeded       Reason = "TargetQuotaExceeded"
+	NoNodes             Reason = "UnAvailableLoadBalancer" // the stock controller's word
+	Duplicate           Reason = "DuplicateLoadBalancer"
 )
 
 // Skip is something that the manifests ask for and that the desired state lacks, or has otherwise.

@@ -67,7 +67,7 @@ func TestAPodThatMovesCostsItsHandoverAndNoMore(t *testing.T) {
 		w.wantCalls("drain", "Reweight lb-1 TCP:80/ins-00000001:30080=0")
 		w.pass(time.Minute)
 		w.wantCalls("break", "Deregister lb-1 TCP:80/ins-00000001:30080=0")
-		w.want("writes to Kubernetes", w.writes(), []string(nil))
+		w.want("writes to Kubernetes: waiting, draining, done", w.writes(), []string{"patch services/status", "patch services/status", "patch services/status"})
 		w.want("events", w.events("web"), []string{"EnsuringLoadBalancer", "EnsuredLoadBalancer", "UpdatedLoadBalancer"})
 	}, onlyBind("web"), kubetest.Slice("web", at(1)...))
 }

@@ -18,7 +18,6 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/clbsync/clbsync/lbsync"
-	"github.com/clbsync/clbsync/lbsync/annotation"
 )
 
 // Reasons of Events, the stock controller's where it has one: people, and programs, know those.
@@ -34,9 +33,6 @@ const (
 	eventHeld       = "RemovalHeld"
 	messageMax      = 1000 // the API server takes 1024 bytes
 	failureReminder = 30 * time.Minute
-
-	unavailableNodes lbsync.Reason = "UnAvailableLoadBalancer"
-	duplicate        lbsync.Reason = "DuplicateLoadBalancer"
 )
 
 // startEvents returns a broadcaster that writes to the API server. Each reason of an object has a budget of
@@ -89,16 +85,8 @@ func (c *Controller) tellHeld(ctx context.Context, r *state, svc *corev1.Service
 		r.held = time.Time{}
 	case r.held.IsZero():
 		r.held = time.Now()
-		count := 0
-		for _, w := range step.Waits {
-			if w.Reason == lbsync.ForRelease {
-				count++
-			}
-		}
-		message := fmt.Sprintf("%d targets stay for up to %s though nothing asks for them any more: %s. If they are to go now, annotate the Service with %s: \"true\"",
-			count, c.settings.Timing.RemovalHold, lbsync.ForRelease, annotation.AllowRemoval)
-		klog.FromContext(ctx).Info("Holding a removal", "targets", count, "for", c.settings.Timing.RemovalHold)
-		c.tell(svc, corev1.EventTypeWarning, eventHeld, message)
+		klog.FromContext(ctx).Info("Holding a removal", "waits", len(step.Waits), "for", c.settings.Timing.RemovalHold)
+		c.tell(svc, corev1.EventTypeWarning, eventHeld, lbsync.HeldMessage(step.Waits, c.settings.Timing.RemovalHold))
 	}
 }
 
@@ -115,9 +103,8 @@ func (c *Controller) tellDeleted(ctx context.Context, svc *corev1.Service, id st
 // it is of the kind that passes by itself. The log has it all, the repetitions at level 2.
 func (c *Controller) tellFailure(ctx context.Context, r *state, err error, again time.Duration) {
 	kind, logger := lbsync.KindOf(err), klog.FromContext(ctx)
-	passing := r.failures < 3 && trusted(err) || r.failures < 2 && (kind == lbsync.NotFound || kind == lbsync.Conflict)
 	same := sameFailure(err)
-	if passing || same == r.failure && time.Since(r.failedAt) < failureReminder {
+	if passing(err, r.failures) || same == r.failure && time.Since(r.failedAt) < failureReminder {
 		logger.V(2).Info("Sync failed", "kind", kind, "err", err, "again", again, "failures", r.failures)
 		return
 	}
@@ -200,7 +187,7 @@ func unavailable(desired lbsync.LoadBalancer, skips []lbsync.Skip) []lbsync.Skip
 	for _, reason := range slices.Sorted(maps.Keys(count)) {
 		why = append(why, fmt.Sprintf("%s: %d", reason, count[reason]))
 	}
-	return []lbsync.Skip{{Object: "nodes", Reason: unavailableNodes, Warning: true, Message: strings.Join(why, ", ")}}
+	return []lbsync.Skip{{Object: "nodes", Reason: lbsync.NoNodes, Warning: true, Message: strings.Join(why, ", ")}}
 }
 
 // summary returns ", targets registered: 2", say, for changes by verb.

@@ -38,6 +38,8 @@ type state struct {
 	skips    map[lbsync.Skip]bool  // reported, those of nodes apart
 	nodes    map[lbsync.Reason]int // how many nodes are left out
 	shown    string                // the plan that a dry run showed last
+	written  time.Time             // when conditions were last written
+	stale    time.Time             // since when the messages of conditions alone are old; zero: they are not
 }
 
 func newState() *state {

@@ -69,3 +69,10 @@ func trusted(err error) bool {
 	kind := lbsync.KindOf(err)
 	return kind == lbsync.Throttled || kind == lbsync.Busy
 }
+
+// passing reports whether a failure, the given one in a row, is of the kind that passes by itself: nobody has to
+// be told yet.
+func passing(err error, failures int) bool {
+	kind := lbsync.KindOf(err)
+	return failures < 3 && trusted(err) || failures < 2 && (kind == lbsync.NotFound || kind == lbsync.Conflict)
+}

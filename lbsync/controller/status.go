@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -46,22 +47,68 @@ func (c *Controller) addFinalizer(ctx context.Context, svc *corev1.Service) (*co
 	return c.patch(ctx, svc, to)
 }
 
-// publish makes known which CLB serves the Service, and its addresses, once somebody listens there.
-func (c *Controller) publish(ctx context.Context, svc *corev1.Service, actual lbsync.LoadBalancer) error {
-	if !actual.Present {
-		return nil
-	}
+// How often conditions are written at most. A rollout changes what they say with each pod, and the API server
+// is not there to keep a diary of it.
+const (
+	turnPause    = 10 * time.Second // between two writes of one Service
+	wordingPause = time.Minute      // for how long a message is old before it is worth a write of its own
+)
+
+// publish makes known, in one write, which CLB serves the Service, its addresses, once somebody listens there,
+// and what the sync found. It returns when to try again, if something is still to be made known then.
+func (c *Controller) publish(ctx context.Context, r *state, svc *corev1.Service, f lbsync.Finding) (again time.Duration, err error) {
 	to := svc.DeepCopy()
-	if to.Annotations == nil {
-		to.Annotations = map[string]string{}
+	if f.Actual.Present {
+		if to.Annotations == nil {
+			to.Annotations = map[string]string{}
+		}
+		to.Annotations[annotation.LoadBalancerID] = f.Actual.Instance.ID
+		status := corev1.LoadBalancerStatus{Ingress: lbsync.Ingress(f.Actual.Instance)}
+		if len(f.Actual.Listeners) > 0 && len(status.Ingress) > 0 && !helpers.LoadBalancerStatusEqual(&svc.Status.LoadBalancer, &status) {
+			to.Status.LoadBalancer = status
+		}
 	}
-	to.Annotations[annotation.LoadBalancerID] = actual.Instance.ID
-	status := corev1.LoadBalancerStatus{Ingress: lbsync.Ingress(actual.Instance)}
-	if len(actual.Listeners) > 0 && len(status.Ingress) > 0 && !helpers.LoadBalancerStatusEqual(&svc.Status.LoadBalancer, &status) {
-		to.Status.LoadBalancer = status
+	if c.stopped() || f.Failure != nil && passing(f.Failure, r.failures+1) {
+		// What was found is only half of it, or about to pass.
+		_, err = c.patch(ctx, svc, to)
+		return 0, err
 	}
-	_, err := c.patch(ctx, svc, to)
-	return err
+	now := time.Now()
+	conditions, news := lbsync.Renew(svc.Status.Conditions, lbsync.Conditions(f), svc.Generation, now)
+	// A failure may not be looked at again for minutes, and repeats itself at the pace of its backoff only.
+	free := f.Failure != nil || !equality.Semantic.DeepEqual(svc, to)
+	write, again := r.due(news, now, free)
+	if write {
+		to.Status.Conditions = conditions
+	}
+	if _, err = c.patch(ctx, svc, to); err == nil && write {
+		r.written, r.stale = now, time.Time{}
+	}
+	return again, err
+}
+
+// due decides whether conditions are written now, and if not, when to look again; 0: at the next occasion.
+// free: nothing is gained by waiting.
+func (r *state) due(news lbsync.News, now time.Time, free bool) (write bool, again time.Duration) {
+	if news == lbsync.NoNews {
+		r.stale = time.Time{}
+		return false, 0
+	}
+	if r.stale.IsZero() {
+		r.stale = now
+	}
+	left := turnPause - now.Sub(r.written)
+	switch {
+	case free:
+		return true, 0
+	case news == lbsync.Wording:
+		// Not looked after: a node that joins changes the count of every Service at once. The next sync does it,
+		// the one that verifies at the latest, and those are spread.
+		return left <= 0 && now.Sub(r.stale) >= wordingPause, 0
+	case left > 0:
+		return false, left
+	}
+	return true, 0
 }
 
 // release takes everything of ours off a Service that has no CLB any more.
@@ -69,6 +116,7 @@ func (c *Controller) release(ctx context.Context, svc *corev1.Service) error {
 	to := svc.DeepCopy()
 	delete(to.Annotations, annotation.LoadBalancerID)
 	to.Status.LoadBalancer = corev1.LoadBalancerStatus{}
+	to.Status.Conditions = lbsync.NotOurs(svc.Status.Conditions)
 	to.Finalizers = slices.DeleteFunc(to.Finalizers, func(f string) bool {
 		return f == finalizerOfClass || f == finalizerStock && !c.settings.ClassOnly
 	})

@@ -42,6 +42,10 @@ func (c *Controller) sync(ctx context.Context, k key, r *state, d due) (again ti
 	} else if out = c.retire(ctx, r, svc, true); out.err == nil && !out.present {
 		r.clear()
 		c.memory.forget(k)
+	} else if out.err != nil && !c.dryRun {
+		// A Service that stays because its CLB does has to say why.
+		_, err = c.publish(ctx, r, svc, lbsync.Finding{Failure: out.err})
+		out.err = errors.Join(out.err, err)
 	}
 	if apierrors.IsNotFound(out.err) {
 		klog.FromContext(ctx).V(2).Info("Service is gone, its deletion is yet to be seen", "err", out.err)
@@ -50,45 +54,70 @@ func (c *Controller) sync(ctx context.Context, k key, r *state, d due) (again ti
 	return again, out
 }
 
-// ensure takes the CLB of a Service towards what the Service asks for.
+// ensure takes the CLB of a Service towards what the Service asks for, and makes known how far it got.
 func (c *Controller) ensure(ctx context.Context, r *state, svc *corev1.Service, d due) (time.Duration, outcome) {
+	svc, again, f := c.pursue(ctx, r, svc, d)
+	out := outcome{present: f.Actual.Present, ingress: lbsync.Ingress(f.Actual.Instance), refused: blocker(f.Skips), err: f.Failure}
+	if c.dryRun {
+		return again, out
+	}
+	// What works already is made known even if something else does not.
+	later, err := c.publish(ctx, r, svc, f)
+	out.err = errors.Join(out.err, err)
+	return soonest(again, later), out
+}
+
+// pursue takes the CLB of a Service towards what the Service asks for. It returns the Service as it is then,
+// when to look again (0: when something changes), and what it found.
+func (c *Controller) pursue(ctx context.Context, r *state, svc *corev1.Service, d due) (*corev1.Service, time.Duration, lbsync.Finding) {
+	f := lbsync.Finding{Hold: c.settings.Timing.RemovalHold}
 	snap, unsure, err := c.gather(svc)
 	if err != nil {
-		return 0, outcome{err: err}
+		f.Failure = err
+		return svc, 0, f
 	}
-	desired, skips := lbsync.Desired(snap)
-	if lbsync.Blocked(skips) {
-		c.report(ctx, r, svc, skips)
-		return 0, outcome{refused: blocker(skips)}
+	f.Desired, f.Skips = lbsync.Desired(snap)
+	if lbsync.Blocked(f.Skips) {
+		c.report(ctx, r, svc, f.Skips)
+		return svc, 0, f
 	}
-	actual, err := c.actual(ctx, r, desired.Instance.Owner, snap.Services[0].Options.LoadBalancerID)
-	skips = append(skips, lbsync.Fixed(actual, desired)...)
-	skips = append(skips, lbsync.Foreign(actual, desired)...)
+	f.Actual, f.Failure = c.actual(ctx, r, f.Desired.Instance.Owner, snap.Services[0].Options.LoadBalancerID)
+	f.Skips = append(f.Skips, lbsync.Fixed(f.Actual, f.Desired)...)
+	f.Skips = append(f.Skips, lbsync.Foreign(f.Actual, f.Desired)...)
 	if unsure {
-		desired = snap.Keep(actual, desired)
+		f.Desired = snap.Keep(f.Actual, f.Desired)
 	} else {
-		skips = append(skips, unavailable(desired, skips)...)
+		f.Skips = append(f.Skips, unavailable(f.Desired, f.Skips)...)
 	}
-	c.report(ctx, r, svc, append(skips, r.twins...))
-	if err != nil {
-		return 0, outcome{err: err}
+	f.Skips = append(f.Skips, r.twins...)
+	c.report(ctx, r, svc, f.Skips)
+	if f.Failure != nil {
+		return svc, 0, f
 	}
 	if c.dryRun {
-		c.show(ctx, r, svc, lbsync.Diff(actual, desired))
-		return max(time.Until(r.verify), atOnce), outcome{present: actual.Present, ingress: lbsync.Ingress(actual.Instance)}
+		c.show(ctx, r, svc, lbsync.Diff(f.Actual, f.Desired))
+		return svc, max(time.Until(r.verify), atOnce), f
 	}
-	if actual.Present || len(desired.Listeners) > 0 {
-		if svc, err = c.addFinalizer(ctx, svc); err != nil {
-			return 0, outcome{err: err}
+	if f.Actual.Present || len(f.Desired.Listeners) > 0 {
+		now, err := c.addFinalizer(ctx, svc)
+		if err != nil {
+			f.Failure = err
+			return svc, 0, f
 		}
+		svc = now
 	}
-	actual, again, err := c.steps(ctx, r, svc, actual, desired, d)
-	// What works already is made known even if something else does not.
-	err = errors.Join(err, c.publish(ctx, svc, actual))
-	if check := max(time.Until(r.verify), atOnce); again == 0 || check < again {
-		again = check
+	var step lbsync.Step
+	f.Actual, step, f.Failure = c.steps(ctx, r, svc, f.Actual, f.Desired, d)
+	f.Waits, f.Held = step.Waits, step.Held
+	return svc, soonest(step.Again, max(time.Until(r.verify), atOnce)), f
+}
+
+// soonest returns the shorter of two times until a CLB is looked at again, of which 0 is never.
+func soonest(a, b time.Duration) time.Duration {
+	if a == 0 || b > 0 && b < a {
+		return b
 	}
-	return again, outcome{present: actual.Present, ingress: lbsync.Ingress(actual.Instance), err: err}
+	return a
 }
 
 // actual returns the CLB as it is: from memory, or read if there is no memory of it or that is due for verification.
@@ -126,7 +155,7 @@ func (c *Controller) observe(ctx context.Context, owner lbsync.Owner, hint strin
 	}
 	var twins []lbsync.Skip
 	for _, twin := range found[1:] {
-		twins = append(twins, lbsync.Skip{Object: "clb " + twin.ID, Reason: duplicate, Warning: true,
+		twins = append(twins, lbsync.Skip{Object: "clb " + twin.ID, Reason: lbsync.Duplicate, Warning: true,
 			Message: fmt.Sprintf("CLB %s carries the tags of this Service too and is not used: %s is older. It is deleted with the Service; delete it, or take its tag %s off", twin.ID, found[0].ID, lbsync.TagService)})
 	}
 	lb, err := c.cloud.Observe(ctx, found[0].ID)
@@ -134,12 +163,12 @@ func (c *Controller) observe(ctx context.Context, owner lbsync.Owner, hint strin
 }
 
 // steps carries out one step after the other until none is left, or the next has to wait. It returns the
-// CLB as it is then, and when to look again; 0: nothing is left.
-func (c *Controller) steps(ctx context.Context, r *state, svc *corev1.Service, actual, desired lbsync.LoadBalancer, d due) (lbsync.LoadBalancer, time.Duration, error) {
+// CLB as it is then, and the last step, whose plan is empty.
+func (c *Controller) steps(ctx context.Context, r *state, svc *corev1.Service, actual, desired lbsync.LoadBalancer, d due) (lbsync.LoadBalancer, lbsync.Step, error) {
 	seen, asked := lbsync.Observation{}, false // asked: reading the health again would tell nothing new
 	for range stepsMax {
 		if c.stopped() {
-			return actual, 0, nil
+			return actual, lbsync.Step{}, nil
 		}
 		seen.Now = time.Now()
 		r.stamps = r.stamps.Update(actual, seen.Now)
@@ -150,7 +179,7 @@ func (c *Controller) steps(ctx context.Context, r *state, svc *corev1.Service, a
 		switch {
 		case !step.Plan.Empty():
 			if actual, err = c.apply(ctx, r, svc, step.Plan, actual); err != nil {
-				return actual, 0, err
+				return actual, step, err
 			}
 			if len(step.Plan.Register)+len(step.Plan.Reweight)+len(step.Plan.Deregister) > 0 {
 				programmed(d.trigger)
@@ -163,7 +192,7 @@ func (c *Controller) steps(ctx context.Context, r *state, svc *corev1.Service, a
 			asked = asked || len(step.Plan.Register)+len(step.Plan.ModifyListeners) > 0
 		case step.Awaits(lbsync.ForHealth) && !asked:
 			if seen.Health, err = c.cloud.Health(ctx, actual.Instance.ID); err != nil {
-				return actual, 0, err
+				return actual, step, err
 			}
 			asked = true
 		default:
@@ -173,10 +202,10 @@ func (c *Controller) steps(ctx context.Context, r *state, svc *corev1.Service, a
 			if len(step.Waits) == 0 {
 				c.tellInStep(r, svc, actual)
 			}
-			return actual, step.Again, nil
+			return actual, step, nil
 		}
 	}
-	return actual, 0, fmt.Errorf("CLB %s is not in step after %d steps, which should be enough for anything: trying again from a new reading", actual.Instance.ID, stepsMax)
+	return actual, lbsync.Step{}, fmt.Errorf("CLB %s is not in step after %d steps, which should be enough for anything: trying again from a new reading", actual.Instance.ID, stepsMax)
 }
 
 // apply carries out a plan and remembers the CLB as it is then, or that this is not known.
