@@ -108,7 +108,7 @@ func TestRateLimit(t *testing.T) {
 				}
 			})
 			wg.Go(func() {
-				if _, err := c.Health(t.Context(), "lb-1"); err != nil {
+				if _, err := c.Health(t.Context(), []string{"lb-1"}); err != nil {
 					t.Error(err)
 				}
 			})

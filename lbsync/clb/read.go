@@ -14,7 +14,10 @@ import (
 	"github.com/clbsync/clbsync/lbsync"
 )
 
-const listenersPerRead = 20 // of DescribeTargets
+const (
+	listenersPerRead = 20 // of DescribeTargets
+	clbsPerHealth    = 30 // of DescribeTargetHealth
+)
 
 // Observe reads a CLB with its listeners, and the targets of those that are ours; what others put on the listeners that
 // they made is nobody's business here. The error's kind is NotFound if the CLB is gone.
@@ -79,30 +82,56 @@ func (c *Client) targets(ctx context.Context, lb string, listeners []string, int
 	return nil
 }
 
-// Health reads what CLB says of the targets of a CLB. A target that it does not name yet is not in the map, which reads
-// as HealthUnknown. The error's kind is NotFound if the CLB is gone.
-func (c *Client) Health(ctx context.Context, id string) (map[lbsync.Binding]lbsync.Health, error) {
-	req := clbapi.NewDescribeTargetHealthRequest()
-	req.LoadBalancerIds = []*string{&id}
-	resp, _, err := call(ctx, c, "DescribeTargetHealth", c.clb.DescribeTargetHealthWithContext, req)
-	if err != nil {
-		return nil, err
+// Health reads what CLB says of the targets of CLBs, up to 30 in a request. In the result is an entry for each CLB that
+// there is, and in it are the targets that CLB names so far: one that is not there reads as HealthUnknown. A CLB that is
+// gone is not in the result and is no error. With an error, the result holds what could be read.
+func (c *Client) Health(ctx context.Context, ids []string) (map[string]map[lbsync.Binding]lbsync.Health, error) {
+	out := map[string]map[lbsync.Binding]lbsync.Health{}
+	for part := range slices.Chunk(ids, clbsPerHealth) {
+		if err := c.health(ctx, part, out); err != nil {
+			return out, err
+		}
 	}
-	out := map[lbsync.Binding]lbsync.Health{}
+	return out, nil
+}
+
+// health adds the healths of CLBs to into. CLB refuses a request that names one CLB that is gone, and does not say which
+// it is: the halves are asked for then, so that those that are there get their answer, at the price of a few requests
+// each time that a CLB has gone and not of one for each of its neighbours.
+func (c *Client) health(ctx context.Context, ids []string, into map[string]map[lbsync.Binding]lbsync.Health) error {
+	req := clbapi.NewDescribeTargetHealthRequest()
+	req.LoadBalancerIds = pointers(ids)
+	resp, _, err := call(ctx, c, "DescribeTargetHealth", c.clb.DescribeTargetHealthWithContext, req)
+	switch {
+	case lbsync.KindOf(err) == lbsync.NotFound && len(ids) == 1:
+		return nil
+	case lbsync.KindOf(err) == lbsync.NotFound:
+		half := len(ids) / 2
+		if err := c.health(ctx, ids[:half], into); err != nil {
+			return err
+		}
+		return c.health(ctx, ids[half:], into)
+	case err != nil:
+		return err
+	}
+	for _, id := range ids {
+		into[id] = map[lbsync.Binding]lbsync.Health{}
+	}
 	for _, lb := range resp.Response.LoadBalancers {
-		if deref(lb.LoadBalancerId) != id {
+		of, asked := into[deref(lb.LoadBalancerId)]
+		if !asked {
 			continue
 		}
 		for _, l := range lb.Listeners {
 			key := lbsync.ListenerKey{Protocol: lbsync.Protocol(deref(l.Protocol)), Port: uint16(deref(l.Port))}
 			for _, r := range l.Rules {
 				for _, t := range r.Targets {
-					out[lbsync.Binding{Listener: key, Target: probed(t)}] = health(t)
+					of[lbsync.Binding{Listener: key, Target: probed(t)}] = health(t)
 				}
 			}
 		}
 	}
-	return out, nil
+	return nil
 }
 
 // probed is the target that a health is of. Unlike DescribeTargets, the answer has no type.

@@ -3,6 +3,7 @@
 package clb
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -31,12 +32,12 @@ func TestHealth(t *testing.T) {
 			}
 			read := func() map[string]lbsync.Health {
 				t.Helper()
-				got, err := w.Health(t.Context(), now.Instance.ID)
+				got, err := w.Health(t.Context(), []string{now.Instance.ID})
 				if err != nil {
 					t.Fatal(err)
 				}
 				out := map[string]lbsync.Health{}
-				for b, h := range got {
+				for b, h := range got[now.Instance.ID] {
 					if _, ok := now.Targets[b]; !ok {
 						t.Errorf("%s is not a target", b)
 					}
@@ -70,12 +71,60 @@ func TestHealth(t *testing.T) {
 			}
 		}
 	})
-	t.Run("of a CLB that is gone is NotFound", func(t *testing.T) {
+	t.Run("many CLBs share a request, and one that is gone does not take the others with it", func(t *testing.T) {
 		simulated(t, nil, func(t *testing.T, w world) {
-			if _, err := w.Health(t.Context(), "lb-00000000"); lbsync.KindOf(err) != lbsync.NotFound {
-				t.Errorf("got %v", err)
+			var ids []string
+			for n := range 65 {
+				instance := public()
+				instance.Owner.ServiceUID = fmt.Sprintf("service-%d", n)
+				ids = append(ids, w.create(instance).ID)
+			}
+			read := func(ids []string) (found, requests int) {
+				t.Helper()
+				before, err := w.adm.Calls(t.Context(), 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := w.Health(t.Context(), ids)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for id, healths := range got {
+					if healths == nil || !slices.Contains(ids, id) {
+						t.Errorf("%s has the entry %v", id, healths)
+					}
+				}
+				after, err := w.adm.Calls(t.Context(), 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return len(got), len(after) - len(before)
+			}
+			if found, requests := read(ids); found != 65 || requests != 3 {
+				t.Errorf("of 65 CLBs %d are found by %d requests, want all by 3", found, requests)
+			}
+			gone := slices.Insert(slices.Clone(ids[:29]), 17, "lb-00000000")
+			if found, requests := read(gone); found != 29 || requests > 12 {
+				t.Errorf("of 29 CLBs, asked for with one that is gone, %d are found by %d requests, want all by 12 at most", found, requests)
+			}
+			if found, requests := read([]string{"lb-00000000"}); found != 0 || requests != 1 {
+				t.Errorf("one that is gone is found %d times by %d requests, want 0 by 1", found, requests)
+			}
+			if found, requests := read(nil); found != 0 || requests != 0 {
+				t.Errorf("none is found %d times by %d requests, want 0 by 0", found, requests)
 			}
 		})
+	})
+	t.Run("what was read before a failure is kept", func(t *testing.T) {
+		c, _ := stubbed(t, inTurn(map[string]any{"LoadBalancers": []any{}}, failure{"AuthFailure.UnauthorizedOperation", "no"}))
+		ids := make([]string, 31)
+		for i := range ids {
+			ids[i] = fmt.Sprintf("lb-%d", i)
+		}
+		got, err := c.Health(t.Context(), ids)
+		if lbsync.KindOf(err) != lbsync.Denied || len(got) != 30 || got["lb-0"] == nil || got["lb-30"] != nil {
+			t.Errorf("got %d entries and %v, want the first 30 and a denial", len(got), err)
+		}
 	})
 }
 

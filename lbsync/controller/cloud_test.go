@@ -296,28 +296,35 @@ func (f *fakeCloud) Observe(ctx context.Context, id string) (now lbsync.LoadBala
 	return now, err
 }
 
-func (f *fakeCloud) Health(ctx context.Context, id string) (health map[lbsync.Binding]lbsync.Health, err error) {
-	err = f.do(ctx, id, "Health "+id, func() error {
-		lb, err := f.of("Health", id)
-		if err != nil {
-			return err
-		}
-		health = map[lbsync.Binding]lbsync.Health{}
-		for b := range lb.Targets {
-			check := lb.Listeners[b.Listener].Check
-			switch {
-			case !check.On:
-				health[b] = lbsync.HealthOff
-			case time.Since(f.since[id][b]) < check.Settle():
-			case f.dead[b.Target.Host()]:
-				health[b] = lbsync.Unhealthy
-			default:
-				health[b] = lbsync.Healthy
+func (f *fakeCloud) Health(ctx context.Context, ids []string) (map[string]map[lbsync.Binding]lbsync.Health, error) {
+	healths := map[string]map[lbsync.Binding]lbsync.Health{}
+	text := strings.Join(append([]string{"Health"}, ids...), " ")
+	err := f.do(ctx, text, text, func() error {
+		for _, id := range ids {
+			if lb := f.clbs[id]; lb != nil {
+				healths[id] = f.health(lb)
 			}
 		}
 		return nil
 	})
-	return health, err
+	return healths, err
+}
+
+func (f *fakeCloud) health(lb *lbsync.LoadBalancer) map[lbsync.Binding]lbsync.Health {
+	health := map[lbsync.Binding]lbsync.Health{}
+	for b := range lb.Targets {
+		check := lb.Listeners[b.Listener].Check
+		switch {
+		case !check.On:
+			health[b] = lbsync.HealthOff
+		case time.Since(f.since[lb.Instance.ID][b]) < check.Settle():
+		case f.dead[b.Target.Host()]:
+			health[b] = lbsync.Unhealthy
+		default:
+			health[b] = lbsync.Healthy
+		}
+	}
+	return health
 }
 
 // edit changes a CLB as a person at the console does.

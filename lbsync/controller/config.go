@@ -17,15 +17,16 @@ import (
 )
 
 // Cloud is what the controller needs of the cloud. Its errors are, or wrap, *lbsync.Error. Calls for one
-// CLB never overlap; calls for different ones do.
+// CLB never overlap, Health apart; calls for different ones do.
 type Cloud interface {
 	lbsync.API
 	// Find returns the CLBs whose tags prove the owner's ownership, the oldest first; nil if there is none.
 	Find(ctx context.Context, owner lbsync.Owner) ([]lbsync.Instance, error)
 	// Observe returns the CLB as it is. The error is of the Kind NotFound if there is no such CLB.
 	Observe(ctx context.Context, id string) (lbsync.LoadBalancer, error)
-	// Health returns the state of the CLB's targets; a target may be absent.
-	Health(ctx context.Context, id string) (map[lbsync.Binding]lbsync.Health, error)
+	// Health returns the state of the targets of CLBs, whatever else is in flight for them; a target may be absent. A
+	// CLB that is gone is absent too, and takes no other with it. With an error, more CLBs may be missing.
+	Health(ctx context.Context, ids []string) (map[string]map[lbsync.Binding]lbsync.Health, error)
 }
 
 // Instances finds the CVM instance that has a private address in the VPC; found is false if none has it now.

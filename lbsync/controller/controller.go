@@ -42,6 +42,7 @@ type Controller struct {
 	caches    map[string]<-chan struct{} // closed when the handlers have seen all that there was; by resource
 	instances *instances
 	quota     *quota
+	healths   *healths
 	queue     *queue
 	memory    memory
 
@@ -63,6 +64,7 @@ func New(cfg Config) (*Controller, error) {
 	}
 	nodes := cfg.Informers.Core().V1().Nodes().Lister()
 	c.instances = newInstances(cfg.Instances, nodes.Get, c.all)
+	c.healths = &healths{read: cfg.Cloud.Health}
 	c.quota = &quota{read: cfg.TargetQuota, changed: c.all, every: cfg.Verify}
 	if err := c.watch(cfg); err != nil {
 		return nil, err

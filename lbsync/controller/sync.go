@@ -191,7 +191,10 @@ func (c *Controller) steps(ctx context.Context, r *state, svc *corev1.Service, a
 			// No target that has just come, or is probed in another way now, has had its probes yet.
 			asked = asked || len(step.Plan.Register)+len(step.Plan.ModifyListeners) > 0
 		case step.Awaits(lbsync.ForHealth) && !asked:
-			if seen.Health, err = c.cloud.Health(ctx, actual.Instance.ID); err != nil {
+			if seen.Health, err = c.healths.of(ctx, actual.Instance.ID); err != nil {
+				if lbsync.KindOf(err) == lbsync.NotFound {
+					r.actual = nil
+				}
 				return actual, step, err
 			}
 			asked = true
@@ -201,6 +204,9 @@ func (c *Controller) steps(ctx context.Context, r *state, svc *corev1.Service, a
 			}
 			if len(step.Waits) == 0 {
 				c.tellInStep(r, svc, actual)
+			}
+			if poll := c.settings.Timing.Poll; step.Again == poll && step.Awaits(lbsync.ForHealth) {
+				step.Again = untilPoll(time.Now(), poll)
 			}
 			return actual, step, nil
 		}
