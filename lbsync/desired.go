@@ -40,7 +40,8 @@ func Desired(s Snapshot) (LoadBalancer, []Skip) {
 		Targets:   map[Binding]int{},
 		Idle:      map[ListenerKey]bool{},
 		Doubtful:  map[string]Reason{},
-		Known:     map[string]bool{},
+		Known:     map[string]string{},
+		Answering: map[ListenerKey]Answering{},
 
 		TargetQuota:    s.TargetQuota,
 		RemovalAllowed: first.Options.AllowRemoval,
@@ -81,6 +82,7 @@ func (s Snapshot) service(lb *LoadBalancer, svc Service, hosts []host) []Skip {
 		if nodes.none() {
 			lb.Idle[listener.ListenerKey] = true
 		}
+		lb.Answering[listener.ListenerKey] = answering(svc, port, nodes)
 		bound := weights(svc, listener.Protocol, nodes, hosts)
 		if quota := s.TargetQuota; quota > 0 && len(bound) > quota {
 			skips = append(skips, Skip{Object: portName(port), Reason: QuotaExceeded, Warning: true, Message: fmt.Sprintf(
@@ -229,6 +231,21 @@ func weights(svc Service, protocol Protocol, nodes endpoints, hosts []host) map[
 		out[h] = 0
 	}
 	return out
+}
+
+// answering returns where traffic for a Service port finds somebody: under Cluster each node passes it on.
+func answering(svc Service, port corev1.ServicePort, nodes endpoints) Answering {
+	a := Answering{Port: uint16(port.NodePort)}
+	if !local(svc) {
+		return a
+	}
+	a.Nodes = map[string]bool{}
+	for _, counts := range []map[string]int{nodes.ready, nodes.serving} {
+		for node := range counts {
+			a.Nodes[node] = true
+		}
+	}
+	return a
 }
 
 // scale turns pods into weights. Only ratios matter to CLB, so the numbers themselves are exact while they

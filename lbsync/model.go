@@ -88,9 +88,12 @@ type LoadBalancer struct {
 	// and that nobody decided: not ready, or matched by no selector. Nodes in such a state in masses are
 	// more often a fault of the control plane, or of a manifest, than of the nodes.
 	Doubtful map[string]Reason
-	// Known (desired only) holds the hosts of all nodes, targets or not. A target whose host is not among
-	// them lost its Node object, which is doubtful in masses too.
-	Known map[string]bool
+	// Known (desired only) holds the hosts of all nodes, targets or not, and the nodes' names. A target whose
+	// host is not among them lost its Node object, which is doubtful in masses too.
+	Known map[string]string
+	// Answering (desired only) says behind which targets of a listener somebody answers. A listener that is
+	// absent is not known about: every target may answer.
+	Answering map[ListenerKey]Answering
 	// TargetQuota (desired only) is how many targets a listener may have; 0 is not known.
 	TargetQuota int
 	// RemovalAllowed (desired only) is a person's word that doubtful targets may go.
@@ -106,7 +109,15 @@ func (l LoadBalancer) Clone() LoadBalancer {
 	l.Idle = maps.Clone(l.Idle)
 	l.Doubtful = maps.Clone(l.Doubtful)
 	l.Known = maps.Clone(l.Known)
+	l.Answering = maps.Clone(l.Answering)
 	return l
+}
+
+// Answering says which targets of a listener pass on what they get. CLB learns that by its probes, three of
+// them at five seconds each by default, in which what it sends elsewhere is lost.
+type Answering struct {
+	Port  uint16          // the node port; at any other port of a node nobody listens any more
+	Nodes map[string]bool // names of the nodes with an endpoint that serves, terminating or not; nil: every node passes on
 }
 
 // Instance is the CLB itself.

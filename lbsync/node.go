@@ -48,7 +48,7 @@ func (s Snapshot) hosts(lb *LoadBalancer) ([]host, []Skip) {
 		resolved := h.instance != "" || h.ip.IsValid()
 		name := h.target(0).Host()
 		if resolved {
-			lb.Known[name] = true
+			lb.Known[name] = node.Name
 		}
 		if reason, why := s.ineligible(node); reason != "" {
 			skip(reason, "%s", why)

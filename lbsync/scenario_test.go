@@ -152,9 +152,9 @@ func (w *world) run(t *testing.T) string {
 		return b.String()
 	}
 	for range 50 {
-		w.memory = w.memory.Update(w.actual, w.now)
-		step := Next(w.actual, desired, w.seen(), w.snapshot.Settings.Timing)
-		if !step.Held {
+		w.memory = w.memory.Update(w.actual, desired, w.now)
+		step := w.next(desired)
+		if !step.Doubt {
 			w.held = time.Time{}
 		} else if w.held.IsZero() {
 			w.held = w.now
@@ -164,6 +164,7 @@ func (w *world) run(t *testing.T) string {
 		}
 		if !step.Plan.Empty() {
 			b.WriteString(step.Plan.String())
+			w.cloud.now = w.now
 			next, err := step.Plan.Apply(t.Context(), w.cloud, w.actual)
 			if err != nil {
 				t.Fatalf("apply:\n%s%v", step.Plan, err)
@@ -179,7 +180,7 @@ func (w *world) run(t *testing.T) string {
 		for _, wait := range step.Waits {
 			fmt.Fprintf(&b, "wait %s\n", wait)
 		}
-		if !step.Awaits(ForHealth) && !step.Awaits(ForDrain) && !step.Awaits(ForRelease) && !step.Awaits(ForDamping) && !step.Awaits(ForRoom) {
+		if !slices.ContainsFunc([]WaitReason{ForHealth, ForDrain, ForRelease, ForDamping, ForRoom, ForRules}, step.Awaits) {
 			return b.String() // only the cluster can end this wait
 		}
 		for !step.again(w, desired) {
@@ -191,13 +192,20 @@ func (w *world) run(t *testing.T) string {
 	return ""
 }
 
-func (w *world) seen() Observation {
-	return Observation{Now: w.now, Health: w.health(), Memory: w.memory, HeldSince: w.held, Reweighted: w.tuned}
+// next is the step that is safe now; the health of the targets is read only if it is asked for.
+func (w *world) next(desired LoadBalancer) Step {
+	seen := Observation{Now: w.now, Memory: w.memory, HeldSince: w.held, Reweighted: w.tuned}
+	step := Next(w.actual, desired, seen, w.snapshot.Settings.Timing)
+	if step.Plan.Empty() && step.Ask {
+		seen.Health = w.health()
+		step = Next(w.actual, desired, seen, w.snapshot.Settings.Timing)
+	}
+	return step
 }
 
 // again reports whether the world has a new step at its present time.
 func (s Step) again(w *world, desired LoadBalancer) bool {
-	next := Next(w.actual, desired, w.seen(), w.snapshot.Settings.Timing)
+	next := w.next(desired)
 	return !next.Plan.Empty() || !slices.Equal(next.Waits, s.Waits)
 }
 
@@ -219,6 +227,5 @@ func (w *world) health() map[Binding]Health {
 			panic("a target without a birthday: " + b.String())
 		}
 	}
-	w.cloud.now = w.now
 	return out
 }

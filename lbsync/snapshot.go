@@ -63,6 +63,7 @@ type Timing struct {
 	Drain          time.Duration // how long a target stays at weight 0 before it goes, for the sake of its connections
 	Poll           time.Duration // how often the health of new targets is read while old ones wait
 	RemovalHold    time.Duration // how long a removal of most targets for doubtful reasons is held; 0 is not at all
+	Programming    time.Duration // how long a node is given for its rules before a UDP listener, whose probes cannot see them, gets it as a target
 	Damping        time.Duration // the least time between two changes of weights that neither open nor close a target
 }
 
@@ -72,7 +73,7 @@ func DefaultSettings() Settings {
 		UDPCheck: true,
 		Check:    HealthCheck{On: true, Interval: 5 * time.Second, Timeout: 2 * time.Second, Healthy: 3, Unhealthy: 3},
 		Timing: Timing{HealthDeadline: 2 * time.Minute, Drain: 30 * time.Second, Poll: 2 * time.Second,
-			RemovalHold: 10 * time.Minute, Damping: 5 * time.Second},
+			RemovalHold: 10 * time.Minute, Programming: time.Second, Damping: 5 * time.Second},
 	}
 }
 
@@ -89,6 +90,7 @@ func (s Settings) Validate() error {
 	between("handover.healthDeadline", s.Timing.HealthDeadline, time.Second, time.Hour)
 	between("handover.drain", s.Timing.Drain, 0, time.Hour)
 	between("handover.removalHold", s.Timing.RemovalHold, 0, 24*time.Hour)
+	between("handover.programming", s.Timing.Programming, 0, time.Minute)
 	between("handover.damping", s.Timing.Damping, 0, time.Minute)
 	between("handover.poll", s.Timing.Poll, 100*time.Millisecond, time.Minute)
 	for _, n := range []struct {

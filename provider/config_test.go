@@ -38,7 +38,7 @@ func TestReadConfigTakesEveryKey(t *testing.T) {
 endpoints: {clb: "http://127.0.0.1:8090", cvm: https://cvm.internal.tencentcloudapi.com, tag: "http://[::1]:1/tag", sts: http://sts, metadata: http://md}
 rateLimits: {default: 15, actions: {DescribeTargets: 2.5}}
 healthCheck: {interval: 10s, timeout: 4s, healthy: 2, unhealthy: 10}
-handover: {healthDeadline: 5m, drain: 0s, poll: 500ms, removalHold: 0s, damping: 1s}
+handover: {healthDeadline: 5m, drain: 0s, poll: 500ms, removalHold: 0s, programming: 3s, damping: 1s}
 notReadyNodes: keep
 udpHealthCheck: false
 controlPlaneNodes: true
@@ -55,7 +55,7 @@ verifyInterval: 1h
 			ClusterID: "cls-demo", VPCID: "vpc-2ab3c4d5", ControlPlaneNodes: true,
 			Check:    lbsync.HealthCheck{On: true, Interval: 10 * time.Second, Timeout: 4 * time.Second, Healthy: 2, Unhealthy: 10},
 			NotReady: lbsync.KeepNotReady,
-			Timing:   lbsync.Timing{HealthDeadline: 5 * time.Minute, Poll: 500 * time.Millisecond, Damping: time.Second},
+			Timing:   lbsync.Timing{HealthDeadline: 5 * time.Minute, Programming: 3 * time.Second, Poll: 500 * time.Millisecond, Damping: time.Second},
 		},
 		Credentials: Credentials{"AKIDx", "keyx", "tokenx"},
 		Endpoints:   Endpoints{"http://127.0.0.1:8090", "https://cvm.internal.tencentcloudapi.com", "http://[::1]:1/tag", "http://sts", "http://md"},
@@ -102,7 +102,7 @@ func TestReadConfigRefuses(t *testing.T) {
 		"a key that nothing resembles":   {head + "colour: red\n", []string{"line 6: colour is no key of a cloud config; the keys here are " + members("")}},
 		"other separators":               {head + "udp_health_check: true\n", []string{"line 6: udp_health_check is no key of a cloud config; did you mean udpHealthCheck?"}},
 		"a letter wrong in a group":      {head + "handover: {drein: 1s}\n", []string{"line 6: handover.drein is no key of a cloud config; did you mean handover.drain?"}},
-		"a lost indentation":             {head + "handover:\ndrain: 1s\n", []string{"line 6: handover is empty, want its keys (healthDeadline, drain, poll, removalHold, damping) below it, indented, or no handover at all", "line 7: drain is no key of a cloud config; did you mean handover.drain?"}},
+		"a lost indentation":             {head + "handover:\ndrain: 1s\n", []string{"line 6: handover is empty, want its keys (healthDeadline, drain, poll, removalHold, programming, damping) below it, indented, or no handover at all", "line 7: drain is no key of a cloud config; did you mean handover.drain?"}},
 		"a dotted key":                   {head + "handover.drain: 1s\n", []string{"line 6: handover.drain has a dot in it; write the part behind each dot in a line of its own, indented"}},
 		"a list for a key":               {head + "[region]: x\n", []string{"line 6: has a list for a key, want one of: " + members("")}},
 		"a group that is a text":         {head + "endpoints: http://127.0.0.1:1\n", []string{`line 6: endpoints is "http://127.0.0.1:1", want its keys (clb, cvm, tag, sts, metadata) below it, indented, or no endpoints at all`}},
@@ -249,6 +249,8 @@ func TestBoundsAgreeWithSettings(t *testing.T) {
 		{"handover", "drain", "1h1s", func(s *lbsync.Settings) { s.Timing.Drain = time.Hour + time.Second }},
 		{"handover", "removalHold", "24h", func(s *lbsync.Settings) { s.Timing.RemovalHold = 24 * time.Hour }},
 		{"handover", "removalHold", "25h", func(s *lbsync.Settings) { s.Timing.RemovalHold = 25 * time.Hour }},
+		{"handover", "programming", "1m", func(s *lbsync.Settings) { s.Timing.Programming = time.Minute }},
+		{"handover", "programming", "61s", func(s *lbsync.Settings) { s.Timing.Programming = 61 * time.Second }},
 		{"handover", "damping", "1m", func(s *lbsync.Settings) { s.Timing.Damping = time.Minute }},
 		{"handover", "damping", "61s", func(s *lbsync.Settings) { s.Timing.Damping = 61 * time.Second }},
 		{"handover", "poll", "100ms", func(s *lbsync.Settings) { s.Timing.Poll = 100 * time.Millisecond }},

@@ -81,9 +81,9 @@ func (c *Controller) tellInStep(r *state, svc *corev1.Service, lb lbsync.LoadBal
 // tellHeld says that a removal is held, and remembers since when.
 func (c *Controller) tellHeld(ctx context.Context, r *state, svc *corev1.Service, step lbsync.Step) {
 	switch {
-	case !step.Held:
+	case !step.Doubt:
 		r.held = time.Time{}
-	case r.held.IsZero():
+	case r.held.IsZero() && step.Held:
 		r.held = time.Now()
 		klog.FromContext(ctx).Info("Holding a removal", "waits", len(step.Waits), "for", c.settings.Timing.RemovalHold)
 		c.tell(svc, corev1.EventTypeWarning, eventHeld, lbsync.HeldMessage(step.Waits, c.settings.Timing.RemovalHold))

@@ -165,13 +165,13 @@ func (c *Controller) observe(ctx context.Context, owner lbsync.Owner, hint strin
 // steps carries out one step after the other until none is left, or the next has to wait. It returns the
 // CLB as it is then, and the last step, whose plan is empty.
 func (c *Controller) steps(ctx context.Context, r *state, svc *corev1.Service, actual, desired lbsync.LoadBalancer, d due) (lbsync.LoadBalancer, lbsync.Step, error) {
-	seen, asked := lbsync.Observation{}, false // asked: reading the health again would tell nothing new
+	seen := lbsync.Observation{}
 	for range stepsMax {
 		if c.stopped() {
 			return actual, lbsync.Step{}, nil
 		}
 		seen.Now = time.Now()
-		r.stamps = r.stamps.Update(actual, seen.Now)
+		r.stamps = r.stamps.Update(actual, desired, seen.Now)
 		seen.Memory, seen.HeldSince, seen.Reweighted = r.stamps, r.held, r.tuned
 		step := lbsync.Next(actual, desired, seen, c.settings.Timing)
 		c.tellHeld(ctx, r, svc, step)
@@ -188,16 +188,13 @@ func (c *Controller) steps(ctx context.Context, r *state, svc *corev1.Service, a
 			if step.Tune {
 				r.tuned = seen.Now
 			}
-			// No target that has just come, or is probed in another way now, has had its probes yet.
-			asked = asked || len(step.Plan.Register)+len(step.Plan.ModifyListeners) > 0
-		case step.Awaits(lbsync.ForHealth) && !asked:
+		case step.Ask:
 			if seen.Health, err = c.healths.of(ctx, actual.Instance.ID); err != nil {
 				if lbsync.KindOf(err) == lbsync.NotFound {
 					r.actual = nil
 				}
 				return actual, step, err
 			}
-			asked = true
 		default:
 			if v := klog.FromContext(ctx).V(4); v.Enabled() && len(step.Waits) > 0 {
 				v.Info("Waiting", "clb", actual.Instance.ID, "for", step.Waits, "again", step.Again)

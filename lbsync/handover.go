@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lbsync
+
+import (
+	"slices"
+	"time"
+)
+
+// presumable is how much of the weight that stays may go without the health of what stays being read: a
+// tenth. A node that leaves a cluster of many would otherwise cost a read for each Service.
+const presumable = 10
+
+// handover decides, target by target, what may come and what may be taken away.
+type handover struct {
+	actual, desired LoadBalancer
+	seen            Observation
+	timing          Timing
+	step            *Step
+	listeners       map[ListenerKey]*side
+	contested       map[place]bool // targets that one listener has and another one wants
+}
+
+// place is what CLB gives to one listener only: a target, for a protocol.
+type place struct {
+	Protocol Protocol
+	Target   Target
+}
+
+// contested returns the targets that have to leave one listener that stays before another can have them: two
+// ports of a Service that swap their node ports, for instance. Each would wait for the other for ever.
+func contested(actual, desired LoadBalancer, all Plan) map[place]bool {
+	wanted := map[place]bool{}
+	for _, c := range all.Register {
+		wanted[place{c.Listener.Protocol, c.Target}] = true
+	}
+	out := map[place]bool{}
+	for b := range actual.Targets {
+		_, stays := desired.Listeners[b.Listener]
+		if p := (place{b.Listener.Protocol, b.Target}); stays && wanted[p] {
+			out[p] = true
+		}
+	}
+	return out
+}
+
+// side is what is decided once for a listener.
+type side struct {
+	unsure bool // what is known of its health says nothing now
+	held   bool // too many targets would go for doubtful reasons
+	room   int  // how many targets may come; negative is no limit
+	force  int  // how many targets may be closed though nothing covers them, to make room
+
+	need    int  // the weight that desired asks for, without targets that had their time and are dead
+	given   bool // desired asks for targets, and they all had their time and are dead
+	have    sum  // the weight of what answers now, by how sure that is
+	going   int  // the weight that would leave
+	healthy bool // a target that stays is known to be healthy
+	settled bool // a target that stays is healthy, or was long enough to be taken for healthy
+}
+
+// sum adds up weights of targets. Each includes the one before.
+type sum struct {
+	known    int // known to be healthy, or not probed
+	presumed int // or open for so long that it would be a surprise if not
+	hoped    int // or not asked about
+}
+
+func (s sum) minus(o sum) sum {
+	return sum{s.known - o.known, s.presumed - o.presumed, s.hoped - o.hoped}
+}
+
+func (s sum) plus(o sum) sum {
+	return sum{s.known + o.known, s.presumed + o.presumed, s.hoped + o.hoped}
+}
+
+func (h *handover) side(l ListenerKey, all Plan) *side {
+	s := &side{room: -1}
+	if h.doubtful(l, all) {
+		h.step.Doubt = true
+		s.held = h.held() < h.timing.RemovalHold
+	}
+	for _, c := range all.ModifyListeners {
+		// Nothing is taken away in the step that changes how health is found: the health that is known was
+		// found the old way, and the target that is to take the traffic may fail the new one.
+		if c.To.ListenerKey == l && c.From.Check != c.To.Check {
+			s.unsure = true
+		}
+	}
+	wanted := false
+	for b, weight := range h.desired.Targets {
+		if b.Listener != l || weight == 0 {
+			continue
+		}
+		wanted = true
+		if !h.dead(b) {
+			s.need += weight
+		}
+		w := h.worth(b, weight)
+		s.healthy = s.healthy || w.known > 0
+		s.settled = s.settled || w.presumed > 0
+		s.have = s.have.plus(w)
+	}
+	s.given = wanted && s.need == 0
+	for b, weight := range h.actual.Targets {
+		if b.Listener == l && weight > 0 && h.desired.Targets[b] == 0 {
+			s.have = s.have.plus(h.worth(b, weight))
+			s.going += weight
+		}
+	}
+	if quota := h.desired.TargetQuota; quota > 0 {
+		s.room, s.force = h.makeRoom(l, all, quota)
+	}
+	return s
+}
+
+// worth is what a target counts for, at a weight.
+func (h *handover) worth(b Binding, weight int) sum {
+	if h.actual.Targets[b] == 0 || h.vacant(b) {
+		return sum{}
+	}
+	health, age := h.seen.Health[b], h.age(b)
+	switch {
+	case health == Healthy, health == HealthOff, health == HealthUnknown && h.seen.Health != nil && age >= h.timing.HealthDeadline:
+		return sum{weight, weight, weight}
+	case h.seen.Health != nil:
+		return sum{}
+	case age >= h.timing.HealthDeadline:
+		return sum{0, weight, weight}
+	case age > 0:
+		return sum{0, 0, weight}
+	}
+	return sum{}
+}
+
+// dead reports whether the target had its time and is known to be unhealthy.
+func (h *handover) dead(b Binding) bool {
+	return h.actual.Targets[b] > 0 && h.seen.Health[b] == Unhealthy && h.age(b) >= h.timing.HealthDeadline
+}
+
+// vacant reports whether nobody answers behind a target, whatever CLB's probes have found out so far: no pod
+// of the Service is on its node, or the Service has another node port now.
+func (h *handover) vacant(b Binding) bool {
+	a, ok := h.desired.Answering[b.Listener]
+	if !ok {
+		return false
+	}
+	node, known := h.desired.Known[b.Target.Host()]
+	return b.Target.Port != a.Port || a.Nodes != nil && known && !a.Nodes[node]
+}
+
+// age returns for how long the target has been as it is; 0 if that is not known.
+func (h *handover) age(b Binding) time.Duration {
+	stamp, ok := h.seen.Memory[b]
+	if !ok {
+		return 0
+	}
+	return h.seen.Now.Sub(stamp.Since)
+}
+
+// makeRoom returns how many targets may come to a listener, and how many may be closed for those that find
+// no room: a tenth at a time, since the others carry what these few carried; none while those that came
+// before are not usable yet, or while a target that gets nothing anyway can go instead; and never the last
+// one, unless there can be but one.
+func (h *handover) makeRoom(l ListenerKey, all Plan, quota int) (room, force int) {
+	var there, open, coming, leaving int
+	settling, unread := false, true
+	var spare []Binding
+	for b, weight := range h.actual.Targets {
+		if b.Listener != l {
+			continue
+		}
+		there++
+		want, stays := h.desired.Targets[b]
+		switch {
+		case weight > 0:
+			open++
+			if want > 0 && h.settling(b) {
+				settling, unread = true, unread && h.seen.Health == nil && h.age(b) > 0
+			}
+		case stays && want == 0:
+			spare = append(spare, b)
+		}
+	}
+	for _, c := range all.Register {
+		if c.Listener == l {
+			coming++
+		}
+	}
+	for _, c := range all.Deregister {
+		if c.Listener == l && c.Was == 0 {
+			leaving++
+		}
+	}
+	room = max(quota-there, 0)
+	if room > 0 || coming == 0 {
+		return room, 0
+	}
+	if settling {
+		h.step.Ask = h.step.Ask || unread
+		return room, 0
+	}
+	force = max(min(coming, max(quota/10, 1))-leaving, 0)
+	slices.SortFunc(spare, Binding.compare)
+	for _, b := range spare[:min(len(spare), force)] {
+		h.remove(Change{Binding: b, ListenerID: h.actual.Listeners[l].ID})
+		force--
+	}
+	if quota > 1 {
+		force = min(force, open-1)
+	}
+	return room, max(force, 0)
+}
+
+// settling reports whether an open target may still become healthy.
+func (h *handover) settling(b Binding) bool {
+	health := h.seen.Health[b]
+	return health != Healthy && health != HealthOff && h.age(b) < h.timing.HealthDeadline
+}
+
+// register lets a target come, if there is room.
+func (h *handover) register(c Change) {
+	s := h.listeners[c.Listener]
+	switch {
+	case h.contested[place{c.Listener.Protocol, c.Target}]:
+		h.wait(c, ForPlace, h.timing.Poll)
+		return
+	case s.room == 0:
+		h.wait(c, ForRoom, h.timing.Poll)
+		return
+	}
+	if left := h.timing.Programming - h.age(c.Binding); left > 0 && c.Listener.blind() && s.have.hoped > 0 {
+		h.wait(c, ForRules, left)
+		return
+	}
+	s.room--
+	h.step.Plan.Register = append(h.step.Plan.Register, c)
+}
+
+// blind reports whether the health check of such listeners cannot see the nodes' rules: CLB would send to a
+// node that answers its ping and refuses the datagram.
+func (k ListenerKey) blind() bool { return k.Protocol == UDP }
+
+// tune changes weights among targets that are open and stay open. A rollout changes them with each pod: the
+// first change is made at once, the following ones are gathered, unless a call is due anyway.
+func (h *handover) tune(changes []Change) {
+	if left := h.timing.Damping - h.seen.Now.Sub(h.seen.Reweighted); left > 0 && !h.seen.Reweighted.IsZero() && len(h.step.Plan.Reweight) == 0 {
+		for _, c := range changes {
+			h.wait(c, ForDamping, left)
+		}
+		return
+	}
+	h.step.Tune = len(changes) > 0
+	h.step.Plan.Reweight = append(h.step.Plan.Reweight, changes...)
+}
+
+// drain takes new connections from a target that stays.
+func (h *handover) drain(c Change) {
+	if h.mayClose(c) {
+		h.step.Plan.Reweight = append(h.step.Plan.Reweight, c)
+	}
+}
+
+// remove takes a target away: to weight 0 first, and out when its connections have had their time; at once
+// if another listener needs it.
+func (h *handover) remove(c Change) {
+	if h.contested[place{c.Listener.Protocol, c.Target}] {
+		h.step.Plan.Deregister = append(h.step.Plan.Deregister, c)
+		return
+	}
+	if c.Was > 0 {
+		if !h.mayClose(c) {
+			return
+		}
+		if h.timing.Drain > 0 && h.seen.Health[c.Binding] != Unhealthy {
+			h.step.Plan.Reweight = append(h.step.Plan.Reweight, c)
+			return
+		}
+	} else if left := h.timing.Drain - h.age(c.Binding); left > 0 {
+		h.wait(c, ForDrain, left)
+		return
+	}
+	h.step.Plan.Deregister = append(h.step.Plan.Deregister, c)
+}
+
+// mayClose reports whether the target may lose its traffic now, and notes the wait if not. What it allows is
+// taken out of what the listener has.
+func (h *handover) mayClose(c Change) bool {
+	s := h.listeners[c.Listener]
+	health, worth := h.seen.Health[c.Binding], h.worth(c.Binding, c.Was)
+	left := s.have.minus(worth)
+	switch {
+	case s.unsure:
+		h.wait(c, ForHealth, h.timing.Poll)
+	case s.healthy && health == Unhealthy, s.settled && h.vacant(c.Binding):
+		return true // it was worth nothing
+	case s.held && h.isDoubtful(c):
+		h.step.Held = true
+		h.step.Ask = h.step.Ask || h.seen.Health == nil // what is dead need not stay
+		h.wait(c, ForRelease, min(h.timing.RemovalHold-h.held(), h.timing.HealthDeadline))
+	case h.desired.Idle[c.Listener], s.need > 0 && left.known >= s.need,
+		s.need > 0 && left.presumed >= s.need && s.going*presumable <= s.need:
+		s.have = left
+		return true
+	case s.force > 0:
+		s.force--
+		s.have = left
+		return true
+	case s.given && health != Healthy && health != HealthOff:
+		return true // neither it nor what is to come after it works
+	case s.need == 0:
+		h.wait(c, ForEndpoint, h.timing.HealthDeadline)
+	default:
+		h.step.Ask = h.step.Ask || left.hoped >= s.need
+		h.wait(c, ForHealth, h.timing.Poll)
+	}
+	return false
+}
+
+func (h *handover) held() time.Duration {
+	if h.seen.HeldSince.IsZero() {
+		return 0
+	}
+	return h.seen.Now.Sub(h.seen.HeldSince)
+}
+
+// doubtful reports whether a listener would lose more than half of its open targets for doubtful reasons,
+// and would be left with less than half of what it has.
+func (h *handover) doubtful(l ListenerKey, all Plan) bool {
+	if h.desired.RemovalAllowed {
+		return false
+	}
+	var before, after, going int
+	for b, weight := range h.actual.Targets {
+		if b.Listener == l && weight > 0 {
+			before++
+		}
+	}
+	for b, weight := range h.desired.Targets {
+		if b.Listener == l && weight > 0 {
+			after++
+		}
+	}
+	for _, changes := range [][]Change{all.Reweight, all.Deregister} {
+		for _, c := range changes {
+			if c.Listener == l && c.Was > 0 && c.Weight == 0 && h.isDoubtful(c) {
+				going++
+			}
+		}
+	}
+	return 2*going > before && 2*after < before
+}
+
+// isDoubtful reports whether a target would go for a reason that is about its node and that nobody decided.
+func (h *handover) isDoubtful(c Change) bool {
+	host := c.Target.Host()
+	_, doubtful := h.desired.Doubtful[host]
+	_, known := h.desired.Known[host]
+	return doubtful || !known
+}
+
+func (h *handover) wait(c Change, reason WaitReason, again time.Duration) {
+	h.step.Waits = append(h.step.Waits, Wait{Binding: c.Binding, Reason: reason})
+	if h.step.Again == 0 || again < h.step.Again {
+		h.step.Again = again
+	}
+}
