@@ -88,7 +88,11 @@ func (s Snapshot) service(lb *LoadBalancer, svc Service, hosts []host) []Skip {
 			skips = append(skips, Skip{Object: portName(port), Reason: QuotaExceeded, Warning: true, Message: fmt.Sprintf(
 				"Port %s is bound to %d of %d nodes, since CLB takes %d targets per listener (quota TOTAL_TARGET_BIND_QUOTA); ask for a larger quota, or choose nodes with the annotation %s",
 				portName(port), quota, len(bound), quota, annotation.Backends)})
-			bound = subset(bound, nodes.ready, quota, string(svc.UID))
+			ready := nodes.ready
+			if !local(svc) {
+				ready = nil // Any node answers: to follow the pods would cost a handover for each that moves.
+			}
+			bound = subset(bound, ready, quota, string(svc.UID))
 		}
 		for h, weight := range bound {
 			lb.Targets[Binding{Listener: listener.ListenerKey, Target: h.target(uint16(port.NodePort))}] = weight

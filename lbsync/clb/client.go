@@ -58,8 +58,8 @@ func New(cfg Config) (*Client, error) {
 	if c.cvm, err = cvmapi.NewClient(c.keys, cfg.Region, cfg.profile(cfg.Endpoints.CVM)); err != nil {
 		return nil, err
 	}
-	c.clb.WithHttpTransport(cfg.transport)
-	c.cvm.WithHttpTransport(cfg.transport)
+	c.clb.WithHttpTransport(cfg.Transport)
+	c.cvm.WithHttpTransport(cfg.Transport)
 	if agent := notInAgent.ReplaceAllString(cfg.UserAgent, "-"); agent != "" {
 		c.clb.WithRequestClient(agent)
 		c.cvm.WithRequestClient(agent)

@@ -37,7 +37,7 @@ type Config struct {
 	Language    string        // of the API's messages, "zh-CN" or "en-US"; "": "en-US"
 	UserAgent   string        // program and version, sent with each request; may be empty
 
-	transport http.RoundTripper // tests only: reaches the API without a socket
+	Transport http.RoundTripper // carries the requests to every endpoint; nil: HTTP with connections of its own
 }
 
 // Credentials are what requests are signed with. Its text hides the secret.
@@ -125,13 +125,13 @@ func (c Config) complete() Config {
 	c.TaskTimeout = cmp.Or(c.TaskTimeout, taskTimeout)
 	c.InstanceTTL = cmp.Or(c.InstanceTTL, instanceTTL)
 	c.Language = cmp.Or(c.Language, language)
-	if c.transport == nil {
+	if c.Transport == nil {
 		t := http.DefaultTransport.(*http.Transport).Clone()
 		// Go keeps two idle connections per host: a controller that works on twenty CLBs at once would pay a
 		// TLS handshake for most requests. CLB's front end drops idle ones after about a minute.
 		t.MaxIdleConnsPerHost = 32
 		t.IdleConnTimeout = 30 * time.Second
-		c.transport = t
+		c.Transport = t
 	}
 	return c
 }

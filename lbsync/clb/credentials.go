@@ -151,7 +151,7 @@ func (c Config) readOIDC(ctx context.Context) (secret, error) {
 		return secret{}, fmt.Errorf("%s: %w", envTokenFile, err)
 	}
 	client := common.NewCommonClient(nil, cmp.Or(os.Getenv(envRegion), c.Region), c.profile(c.Endpoints.STS))
-	client.WithHttpTransport(c.transport)
+	client.WithHttpTransport(c.Transport)
 	req := tchttp.NewCommonRequest("sts", "2018-08-13", "AssumeRoleWithWebIdentity")
 	req.SetSkipSign(true)
 	req.SetContext(ctx)
@@ -217,7 +217,7 @@ func (c Config) fetch(ctx context.Context, url string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	rt := c.transport
+	rt := c.Transport
 	if t, ok := rt.(*http.Transport); ok {
 		direct := t.Clone() // the metadata service answers the CVM itself, not its proxy
 		direct.Proxy, direct.DisableKeepAlives = nil, true

@@ -59,7 +59,7 @@ func example(instances int) clbsim.Config {
 // client returns another client, as a second process would be.
 func (w world) client(cfg Config) *Client {
 	w.t.Helper()
-	cfg.Region, cfg.VPCID, cfg.transport = "ap-guangzhou", "vpc-2ab3c4d5", w.sim.Transport()
+	cfg.Region, cfg.VPCID, cfg.Transport = "ap-guangzhou", "vpc-2ab3c4d5", w.sim.Transport()
 	cfg.Endpoints = Endpoints{CLB: "http://clbsim.local", CVM: "http://clbsim.local"}
 	if cfg.Credentials == (Credentials{}) {
 		cfg.Credentials = Credentials{SecretID: "AKIDEXAMPLE", SecretKey: "SECRETEXAMPLE"}
