@@ -19,9 +19,9 @@ import (
 func TestWhatAChangeCosts(t *testing.T) {
 	taint := func(n *corev1.Node) { n.Spec.Taints = []corev1.Taint{{Key: "ToBeDeletedByClusterAutoscaler"}} }
 	for _, size := range []size{
-		{nodes: 200, services: 100, pods: 3, policy: "Cluster", quota: 300},
-		{nodes: 200, services: 100, pods: 3, policy: "Cluster", quota: 20}, // where a node is in the subset of one Service in ten
-		{nodes: 200, services: 100, pods: 1, policy: "Local", quota: 100},
+		{nodes: 50, services: 100, pods: 3, policy: "Cluster", quota: 60},
+		{nodes: 50, services: 100, pods: 3, policy: "Cluster", quota: 5}, // where a node is in the subset of one Service in ten
+		{nodes: 120, services: 100, pods: 1, policy: "Local", quota: 100},
 	} {
 		inTown(t, size, func(w *town) {
 			each := size.services // a node change may cost a write for each CLB

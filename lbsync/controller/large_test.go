@@ -30,7 +30,7 @@ func (c *instant) Find(context.Context, lbsync.Owner) ([]lbsync.Instance, error)
 func (c *instant) Observe(context.Context, string) (lbsync.LoadBalancer, error) {
 	return lbsync.LoadBalancer{}, &lbsync.Error{Kind: lbsync.NotFound}
 }
-func (c *instant) Health(context.Context, string) (map[lbsync.Binding]lbsync.Health, error) {
+func (c *instant) Health(context.Context, []string) (map[string]map[lbsync.Binding]lbsync.Health, error) {
 	return nil, nil
 }
 func (c *instant) CreateLoadBalancer(_ context.Context, want lbsync.Instance) (lbsync.Instance, error) {
