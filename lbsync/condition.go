@@ -31,10 +31,12 @@ const (
 	ReasonInSync      Reason = "InSync"
 	ReasonNoEndpoints Reason = "NoEndpoints"
 	ReasonNoPorts     Reason = "NoPorts"
+	ReasonDrift       Reason = "DriftReported"
 	ReasonForHealth   Reason = "WaitingForHealth"
 	ReasonForRoom     Reason = "WaitingForRoom"
 	ReasonForPlace    Reason = "WaitingForListener"
 	ReasonLastTarget  Reason = "NoOtherTarget"
+	ReasonForRules    Reason = "WaitingForNode"
 	ReasonRemovalHeld Reason = "RemovalHeld"
 	ReasonNothingHeld Reason = "NothingHeld"
 	ReasonDraining    Reason = "TargetsDraining"
@@ -61,7 +63,8 @@ type Finding struct {
 	Held            bool          // by that step
 	Hold            time.Duration // Timing.RemovalHold
 	Skips           []Skip
-	Failure         error // not nil: Actual and Waits need not be right
+	Kept            []Difference // what others changed and is left as found
+	Failure         error        // not nil: Actual and Waits need not be right
 }
 
 // Conditions returns what there is to say of a Service: type, status, reason and message, without times. A
@@ -126,7 +129,7 @@ var waiting = []struct {
 	wait   WaitReason
 	reason Reason
 }{
-	{ForRelease, ReasonRemovalHeld}, {ForRoom, ReasonForRoom}, {ForPlace, ReasonForPlace}, {ForHealth, ReasonForHealth}, {ForEndpoint, ReasonLastTarget},
+	{ForRelease, ReasonRemovalHeld}, {ForRoom, ReasonForRoom}, {ForPlace, ReasonForPlace}, {ForHealth, ReasonForHealth}, {ForRules, ReasonForRules}, {ForEndpoint, ReasonLastTarget},
 }
 
 func (f Finding) synced() metav1.Condition {
@@ -158,6 +161,8 @@ func (f Finding) synced() metav1.Condition {
 	switch {
 	case n > 0:
 		return condition(ConditionSynced, false, first, "%d of %s in place; %s: %s", inPlace, are(wanted, "target"), many(n, "waits", "wait"), strings.Join(why, ", "))
+	case len(f.Kept) > 0:
+		return condition(ConditionSynced, false, ReasonDrift, "%s by somebody else, left as found: %s", many(len(f.Kept), "change", "changes"), DriftText(f.Kept))
 	case len(f.Desired.Listeners) == 0:
 		return condition(ConditionSynced, false, ReasonNoPorts, "No port of the Service can have a listener, so there is none")
 	case len(f.Desired.Idle) == len(f.Desired.Listeners):

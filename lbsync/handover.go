@@ -83,7 +83,7 @@ func (h *handover) side(l ListenerKey, all Plan) *side {
 	for _, c := range all.ModifyListeners {
 		// Nothing is taken away in the step that changes how health is found: the health that is known was
 		// found the old way, and the target that is to take the traffic may fail the new one.
-		if c.To.ListenerKey == l && c.From.Check != c.To.Check {
+		if c.To.ListenerKey == l && (c.From.Check != c.To.Check || c.From.Odd != c.To.Odd) {
 			s.unsure = true
 		}
 	}

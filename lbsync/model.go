@@ -140,6 +140,9 @@ type Listener struct {
 	Name          string // desired: ListenerName of its Service
 	Check         HealthCheck
 	SessionExpire time.Duration // stickiness by client address, 30 s to 3600 s; 0 is none
+	// Odd (actual only) names the settings that all listeners of this controller have alike and that this one
+	// has otherwise: "HttpCode 31, Scheduler LEAST_CONN". Empty in desired, so whatever is odd is set right.
+	Odd string
 }
 
 // ListenerName is the name of the listeners of a Service: it proves whose a listener is on a CLB that

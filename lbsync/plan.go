@@ -87,6 +87,9 @@ func (l Listener) describe() string {
 	if l.SessionExpire > 0 {
 		s += fmt.Sprintf(" session %s", l.SessionExpire)
 	}
+	if l.Odd != "" {
+		s += " with " + l.Odd
+	}
 	return s
 }
 

@@ -41,7 +41,8 @@ type Settings struct {
 	ClassOnly         bool   // only Services of LoadBalancerClass are ours, not those without a class
 	ControlPlaneNodes bool   // control plane nodes are targets too
 	NotReady          NotReadyPolicy
-	UDPCheck          bool // UDP listeners ping their targets; some accounts refuse it
+	Drift             DriftPolicy // of Services that name none
+	UDPCheck          bool        // UDP listeners ping their targets; some accounts refuse it
 	Check             HealthCheck
 	Timing            Timing
 }
@@ -105,6 +106,11 @@ func (s Settings) Validate() error {
 	case "", DrainNotReady, KeepNotReady, RemoveNotReady:
 	default:
 		wrong = append(wrong, fmt.Sprintf("notReadyNodes is %q, want drain, keep or remove", s.NotReady))
+	}
+	switch s.Drift {
+	case "", RepairDrift, ReportDrift:
+	default:
+		wrong = append(wrong, fmt.Sprintf("drift is %q, want repair or report", s.Drift))
 	}
 	if s.Check.Timeout >= s.Check.Interval {
 		wrong = append(wrong, fmt.Sprintf("healthCheck.timeout is %s, want less than the interval, %s", s.Check.Timeout, s.Check.Interval))

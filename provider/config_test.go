@@ -40,6 +40,7 @@ rateLimits: {default: 15, actions: {DescribeTargets: 2.5}}
 healthCheck: {interval: 10s, timeout: 4s, healthy: 2, unhealthy: 10}
 handover: {healthDeadline: 5m, drain: 0s, poll: 500ms, removalHold: 0s, programming: 3s, damping: 1s}
 notReadyNodes: keep
+drift: report
 udpHealthCheck: false
 controlPlaneNodes: true
 gather: 20ms
@@ -54,8 +55,8 @@ verifyInterval: 1h
 		Settings: lbsync.Settings{
 			ClusterID: "cls-demo", VPCID: "vpc-2ab3c4d5", ControlPlaneNodes: true,
 			Check:    lbsync.HealthCheck{On: true, Interval: 10 * time.Second, Timeout: 4 * time.Second, Healthy: 2, Unhealthy: 10},
-			NotReady: lbsync.KeepNotReady,
-			Timing:   lbsync.Timing{HealthDeadline: 5 * time.Minute, Programming: 3 * time.Second, Poll: 500 * time.Millisecond, Damping: time.Second},
+			NotReady: lbsync.KeepNotReady, Drift: lbsync.ReportDrift,
+			Timing: lbsync.Timing{HealthDeadline: 5 * time.Minute, Programming: 3 * time.Second, Poll: 500 * time.Millisecond, Damping: time.Second},
 		},
 		Credentials: Credentials{"AKIDx", "keyx", "tokenx"},
 		Endpoints:   Endpoints{"http://127.0.0.1:8090", "https://cvm.internal.tencentcloudapi.com", "http://[::1]:1/tag", "http://sts", "http://md"},
@@ -288,7 +289,7 @@ func TestDefaultsOfTheTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bare.Settings.NotReady = lbsync.DrainNotReady // which is what the zero value means
+	bare.Settings.NotReady, bare.Settings.Drift = lbsync.DrainNotReady, lbsync.RepairDrift // which is what the zero values mean
 	if diff := cmp.Diff(bare, spelt); diff != "" {
 		t.Error(diff)
 	}

@@ -25,6 +25,10 @@ func TestParse(t *testing.T) {
 		"a boolean is true or false and nothing else": {
 			in:       map[string]string{BindNodesOfPods: "True", WeightByPods: "1"},
 			problems: []string{WeightByPods + `="1": want "true" or "false"`, BindNodesOfPods + `="True": want "true" or "false"`}},
+		"a word is one of those that there are": {
+			in: map[string]string{Drift: "reports"}, problems: []string{Drift + `="reports": want "repair" or "report"`}},
+		"a word": {
+			in: map[string]string{Drift: "report"}, want: Options{Drift: "report"}},
 		"a subnet that is none stops the Service": {
 			in: map[string]string{InternalSubnet: "subnet"}, problems: []string{"want a subnet ID like subnet-2ab3c4d5"}, blocking: true},
 		"a near miss is named": {

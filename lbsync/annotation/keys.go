@@ -18,6 +18,7 @@ const (
 	WeightByPods    = tkePrefix + "local-svc-weighted-balance"
 	Backends        = k8sPrefix + "qcloud-loadbalancer-backends-label"
 	AllowRemoval    = Prefix + "allow-removal"
+	Drift           = Prefix + "drift"
 )
 
 // Key is a row of the table.
@@ -50,6 +51,9 @@ var Keys = []Key{
 	{Name: AllowRemoval, Value: boolean(func(o *Options) *bool { return &o.AllowRemoval }), Default: "false",
 		Doc:   "Releases a removal that is held because it would take away most targets for reasons that are about nodes (condition RemovalHeld).",
 		DocZH: "放行被暂停的移除操作：因节点原因将移除大部分后端时，移除会被暂停（状态条件 RemovalHeld）。"},
+	{Name: Drift, Value: choice([]string{"repair", "report"}, func(o *Options) *string { return &o.Drift }),
+		Doc:   "What becomes of what somebody else changes on the CLB: repair sets it right at the next verification; report leaves it as found until something else is asked for there. Both say so in an Event (DriftDetected). What was reported is not remembered over a restart of the controller, which sets it right. Default: what the cloud config says (drift), else repair.",
+		DocZH: "CLB 被他人改动时如何处理：repair 在下次核对时改回；report 保持现状，直到该处的期望值发生变化。两者都会产生事件（DriftDetected）。控制器重启后不再记得已报告的改动，会将其改回。默认取云配置的 drift，未配置则为 repair。"},
 	{Name: LoadBalancerID, Value: anything(func(o *Options) *string { return &o.LoadBalancerID }), ReadOnly: true,
 		Doc:   "The ID of the CLB that serves the Service.",
 		DocZH: "该 Service 正在使用的 CLB 的 ID。"},

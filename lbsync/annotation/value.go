@@ -5,6 +5,8 @@ package annotation
 import (
 	"errors"
 	"regexp"
+	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/labels"
 )
@@ -28,6 +30,17 @@ func boolean(field func(*Options) *bool) Value {
 		default:
 			return errValue
 		}
+		return nil
+	}}
+}
+
+// choice takes one of the words.
+func choice(words []string, field func(*Options) *string) Value {
+	return Value{Type: `"` + strings.Join(words, `" or "`) + `"`, set: func(o *Options, s string) error {
+		if !slices.Contains(words, s) {
+			return errValue
+		}
+		*field(o) = s
 		return nil
 	}}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	clbapi "github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/clb/v20180317"
@@ -24,6 +25,7 @@ const (
 	sourceProbes = 1  // 100.64.0.0/10, which no route or security group of a VPC has to know; 0 is the CLB's own VIP
 	code2xx      = 2  // CLB's own default is 31: even 503 is healthy
 	ownPort      = -1 // CheckPort: back to the target's port
+	scheduler    = "WRR"
 )
 
 // settings are what listeners of one CreateListener request have in common.
@@ -44,6 +46,7 @@ func (c *Client) CreateListeners(ctx context.Context, lb string, listeners []lbs
 			req.Protocol = new(string(first.Protocol))
 			req.HealthCheck = healthCheck(first.Check, false)
 			req.SessionExpireTime = new(int64(first.SessionExpire / time.Second))
+			req.Scheduler = new(scheduler)
 			for _, i := range part {
 				req.Ports = append(req.Ports, new(int64(listeners[i].Port)))
 				req.ListenerNames = append(req.ListenerNames, new(listeners[i].Name))
@@ -90,6 +93,7 @@ func (c *Client) ModifyListener(ctx context.Context, lb string, to lbsync.Listen
 	req.LoadBalancerId, req.ListenerId, req.ListenerName = &lb, &to.ID, &to.Name
 	req.HealthCheck = healthCheck(to.Check, true)
 	req.SessionExpireTime = new(int64(to.SessionExpire / time.Second))
+	req.Scheduler = new(scheduler)
 	_, err := change(ctx, c, lb, []string{to.ID}, "ModifyListener", c.clb.ModifyListenerWithContext, req)
 	return err
 }
@@ -193,13 +197,40 @@ func healthCheck(h lbsync.HealthCheck, reset bool) *clbapi.HealthCheck {
 
 // listener is a listener in lbsync's words: equal to the one it was made from.
 func listener(l *clbapi.Listener) lbsync.Listener {
-	return lbsync.Listener{
+	out := lbsync.Listener{
 		ListenerKey:   lbsync.ListenerKey{Protocol: lbsync.Protocol(deref(l.Protocol)), Port: uint16(deref(l.Port))},
 		ID:            deref(l.ListenerId),
 		Name:          deref(l.ListenerName),
 		Check:         check(l.HealthCheck, deref(l.Protocol)),
 		SessionExpire: time.Duration(deref(l.SessionExpireTime)) * time.Second,
 	}
+	if out.Ours() {
+		out.Odd = odd(l, healthCheck(out.Check, true))
+	}
+	return out
+}
+
+// odd names the settings that this controller never varies and that a listener has otherwise than sent, which is
+// what would be written to it now. What CLB does not answer counts as it should be: it could never be mended.
+func odd(l *clbapi.Listener, sent *clbapi.HealthCheck) string {
+	have := l.HealthCheck
+	if have == nil {
+		have = &clbapi.HealthCheck{}
+	}
+	var names []string
+	names = deviates(names, "HttpCode", have.HttpCode, sent.HttpCode)
+	names = deviates(names, "HttpVersion", have.HttpVersion, sent.HttpVersion)
+	names = deviates(names, "HttpCheckMethod", have.HttpCheckMethod, sent.HttpCheckMethod)
+	names = deviates(names, "SourceIpType", have.SourceIpType, sent.SourceIpType)
+	names = deviates(names, "Scheduler", l.Scheduler, new(scheduler))
+	return strings.Join(names, ", ")
+}
+
+func deviates[T comparable](names []string, name string, have, sent *T) []string {
+	if have == nil || sent == nil || *have == *sent || any(*have) == any("") {
+		return names
+	}
+	return append(names, fmt.Sprintf("%s %v", name, *have))
 }
 
 func check(h *clbapi.HealthCheck, protocol string) lbsync.HealthCheck {

@@ -225,3 +225,46 @@ func TestInstancesOfTheSimulator(t *testing.T) {
 		}
 	})
 }
+
+// What a person turns at a listener is seen, makes a plan, and is gone after it.
+func TestSettingsThatWereTurnedAreSeenAndSetRight(t *testing.T) {
+	for name, test := range map[string]struct {
+		check map[string]any
+		more  map[string]any
+		odd   string
+	}{
+		"503 counts as healthy":       {map[string]any{"HttpCode": 31}, nil, "HttpCode 31"},
+		"another version of HTTP":     {map[string]any{"HttpVersion": "HTTP/1.0"}, nil, "HttpVersion HTTP/1.0"},
+		"a method nobody answers":     {map[string]any{"HttpCheckMethod": "HEAD"}, nil, "HttpCheckMethod HEAD"},
+		"probes from the VIP":         {map[string]any{"SourceIpType": 0}, nil, "SourceIpType 0"},
+		"weights that count for less": {nil, map[string]any{"Scheduler": "LEAST_CONN"}, "Scheduler LEAST_CONN"},
+		"two at once":                 {map[string]any{"HttpCode": 6}, map[string]any{"Scheduler": "LEAST_CONN"}, "HttpCode 6, Scheduler LEAST_CONN"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			simulated(t, nil, func(t *testing.T, w world) {
+				web := desired([]lbsync.Listener{ours(key(lbsync.TCP, 80), httpCheck, 0)}, onInstance("ins-00000000", 30080))
+				now := w.reach(lbsync.LoadBalancer{}, web)
+				edit := map[string]any{"LoadBalancerId": now.Instance.ID, "ListenerId": now.Listeners[key(lbsync.TCP, 80)].ID}
+				if test.check != nil {
+					edit["HealthCheck"] = test.check
+				}
+				for k, v := range test.more {
+					edit[k] = v
+				}
+				w.console("ModifyListener", edit)
+				<-time.After(time.Minute)
+				seen := w.observe(now.Instance.ID)
+				if got := seen.Listeners[key(lbsync.TCP, 80)].Odd; got != test.odd {
+					t.Errorf("odd %q, want %q", got, test.odd)
+				}
+				if drift := lbsync.Drift(now, seen); len(drift) != 1 || drift[0].What != lbsync.ListenerSettings {
+					t.Errorf("drift %v", drift)
+				}
+				if plan := lbsync.Diff(seen, web); len(plan.ModifyListeners) != 1 {
+					t.Errorf("plan:\n%s", plan)
+				}
+				w.reach(seen, web) // and the second plan is empty
+			})
+		})
+	}
+}

@@ -31,6 +31,7 @@ const (
 	eventDeleted    = "DeletedLoadBalancer"
 	eventPlan       = "Plan"
 	eventHeld       = "RemovalHeld"
+	eventDrift      = "DriftDetected"
 	messageMax      = 1000 // the API server takes 1024 bytes
 	failureReminder = 30 * time.Minute
 )

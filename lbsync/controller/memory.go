@@ -23,10 +23,15 @@ type state struct {
 
 	actual *lbsync.LoadBalancer // as last read or written; nil: has to be read
 	verify time.Time            // when to read it again
+	known  time.Time            // when it was last read or written
 	twins  []lbsync.Skip        // further CLBs of the same owner
 	stamps lbsync.Memory
 	held   time.Time // since when a removal is held; zero: none is
 	tuned  time.Time // when weights were last changed among open targets
+
+	policy    lbsync.DriftPolicy // that was followed last
+	tolerance lbsync.Tolerance   // what others changed and that stays as found
+	repairs   map[lbsync.Binding]repair
 
 	hold     time.Time // no sync before, unless a Service itself changes
 	failures int       // in a row
@@ -50,6 +55,7 @@ func newState() *state {
 func (r *state) clear() {
 	countSkips(r.skips, nil)
 	countNodes(r.nodes, nil)
+	r.tolerate(nil)
 	*r = *newState()
 }
 

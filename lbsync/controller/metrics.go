@@ -28,9 +28,13 @@ var (
 	programmingSeconds = metrics.NewHistogram(&metrics.HistogramOpts{Namespace: namespace, Name: "endpoint_programming_duration_seconds", StabilityLevel: metrics.ALPHA,
 		Help:    "Time from the oldest change of an endpoint in a batch to the end of the first request that follows it.",
 		Buckets: metrics.ExponentialBuckets(0.01, 2, 16)})
+	driftTotal = metrics.NewCounterVec(&metrics.CounterOpts{Namespace: namespace, Name: "drift_total", StabilityLevel: metrics.ALPHA,
+		Help: "Differences that a verification found between a CLB and what was last read of it or written to it, by what differs."}, []string{"what"})
+	driftKept = metrics.NewGauge(&metrics.GaugeOpts{Namespace: namespace, Name: "drift_unrepaired_services", StabilityLevel: metrics.ALPHA,
+		Help: "Services whose CLB has drift that is left as found."})
 
 	registerMetrics = sync.OnceFunc(func() {
-		legacyregistry.MustRegister(syncSeconds, changesTotal, skipsNow, programmingSeconds)
+		legacyregistry.MustRegister(syncSeconds, changesTotal, skipsNow, programmingSeconds, driftTotal, driftKept)
 	})
 )
 

@@ -81,7 +81,8 @@ func (c *Controller) pursue(ctx context.Context, r *state, svc *corev1.Service, 
 		c.report(ctx, r, svc, f.Skips)
 		return svc, 0, f
 	}
-	f.Actual, f.Failure = c.actual(ctx, r, f.Desired.Instance.Owner, snap.Services[0].Options.LoadBalancerID)
+	r.follow(c.policyOf(snap.Services[0]))
+	f.Actual, f.Failure = c.actual(ctx, r, f.Desired.Instance.Owner, snap.Services[0])
 	f.Skips = append(f.Skips, lbsync.Fixed(f.Actual, f.Desired)...)
 	f.Skips = append(f.Skips, lbsync.Foreign(f.Actual, f.Desired)...)
 	if unsure {
@@ -94,6 +95,9 @@ func (c *Controller) pursue(ctx context.Context, r *state, svc *corev1.Service, 
 	if f.Failure != nil {
 		return svc, 0, f
 	}
+	desired, tolerance := lbsync.Tolerate(f.Actual, f.Desired, r.tolerance)
+	r.tolerate(tolerance)
+	f.Desired, f.Kept = desired, tolerance.Differences()
 	if c.dryRun {
 		c.show(ctx, r, svc, lbsync.Diff(f.Actual, f.Desired))
 		return svc, max(time.Until(r.verify), atOnce), f
@@ -121,10 +125,11 @@ func soonest(a, b time.Duration) time.Duration {
 }
 
 // actual returns the CLB as it is: from memory, or read if there is no memory of it or that is due for verification.
-func (c *Controller) actual(ctx context.Context, r *state, owner lbsync.Owner, hint string) (lbsync.LoadBalancer, error) {
+func (c *Controller) actual(ctx context.Context, r *state, owner lbsync.Owner, svc lbsync.Service) (lbsync.LoadBalancer, error) {
 	if r.actual != nil && time.Now().Before(r.verify) {
 		return *r.actual, nil
 	}
+	hint := svc.Options.LoadBalancerID
 	if r.actual != nil && r.actual.Present {
 		hint = r.actual.Instance.ID
 	}
@@ -132,8 +137,11 @@ func (c *Controller) actual(ctx context.Context, r *state, owner lbsync.Owner, h
 	if err != nil {
 		return lbsync.LoadBalancer{}, err
 	}
+	if r.actual != nil && !c.dryRun { // In a dry run it is the real controller that changes the CLB.
+		c.verified(ctx, r, svc.Service, lbsync.Drift(*r.actual, lb))
+	}
 	// Spread from half to one and a half of the time, so that what a restart read at once is not verified at once.
-	r.actual, r.twins, r.verify = &lb, twins, time.Now().Add(wait.Jitter(c.verify/2, 2))
+	r.actual, r.twins, r.known, r.verify = &lb, twins, time.Now(), time.Now().Add(wait.Jitter(c.verify/2, 2))
 	return lb, nil
 }
 
@@ -217,7 +225,7 @@ func (c *Controller) apply(ctx context.Context, r *state, svc *corev1.Service, p
 	klog.FromContext(ctx).Info("Applying", "clb", actual.Instance.ID, "plan", plan.String())
 	now, err := plan.Apply(ctx, c.cloud, actual)
 	if err == nil || trusted(err) {
-		r.actual = &now
+		r.actual, r.known = &now, time.Now()
 	} else {
 		r.actual = nil
 	}
