@@ -83,6 +83,11 @@ bench: ## From an endpoint's change to the request at CLB, and what the decision
 	go test -run '^$$' -bench . -benchmem ./lbsync/...
 	cd lab && go run ./bench
 
+.PHONY: bench-agent
+bench-agent: packages ## The node agent beside the real kube-proxy, as a table (AGENT_BENCH="-services 300 -ports 1,100" for a quick one).
+	@[ -x .lab/bin/kube-proxy ] || $(LAB) build
+	go test -run '^$$' -bench BesideKubeProxy -benchtime 1x -timeout 90m ./nodeagent/agent -kube-proxy "$(CURDIR)/.lab/bin/kube-proxy" $(AGENT_BENCH)
+
 .PHONY: e2e
 e2e: ## The upstream suite, [Feature:LoadBalancer], against the lab with our controller (E2E_FLAGS=--all for the slow ones).
 	@cd lab && go run ./e2e/upstream $(E2E_FLAGS)

@@ -8,7 +8,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/apimachinery/pkg/types"
 )
 
 // portKey is how a slice's port finds the Service's port: by name and protocol, never by number.
@@ -17,10 +16,10 @@ type portKey struct {
 	protocol corev1.Protocol
 }
 
-// endpoints collects what the slices say about a Service.
-func (d *desiring) endpoints(service types.NamespacedName) map[portKey][]Endpoint {
+// endpoints collects what the slices say.
+func (d *desiring) endpoints() map[portKey][]Endpoint {
 	byPort := map[portKey]map[netip.AddrPort]Endpoint{}
-	for _, slice := range d.slices[service] {
+	for _, slice := range d.slices {
 		for _, port := range slice.Ports {
 			if port.Name == nil || port.Port == nil || *port.Port == 0 {
 				continue // "all ports", which no proxy supports
@@ -67,7 +66,7 @@ func (d *desiring) mergeSlice(set map[netip.AddrPort]Endpoint, slice *discoveryv
 		}
 		endpoint := Endpoint{
 			Address:     netip.AddrPortFrom(addr, port),
-			Local:       e.NodeName != nil && *e.NodeName != "" && *e.NodeName == d.snapshot.NodeName,
+			Local:       e.NodeName != nil && *e.NodeName != "" && *e.NodeName == d.node,
 			Ready:       e.Conditions.Ready == nil || *e.Conditions.Ready,
 			Serving:     e.Conditions.Serving == nil || *e.Conditions.Serving,
 			Terminating: e.Conditions.Terminating != nil && *e.Conditions.Terminating,

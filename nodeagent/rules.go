@@ -155,20 +155,23 @@ func frontend(p ServicePort, podsKnown bool) Frontend {
 	}
 	f.Cluster = p.ClusterEndpoints
 	if !p.Local {
-		f.Steps = []Step{{From: Anyone, Masquerade: true, To: Cluster}}
+		f.Steps = clusterSteps
 		return f
 	}
-	// Whoever is inside the cluster would reach the Service through its cluster IP; that the way led over a
-	// NodePort must not make it depend on where the endpoints are.
-	if podsKnown {
-		f.Steps = append(f.Steps, Step{From: Pods, To: Cluster})
-	}
-	f.Steps = append(f.Steps, Step{From: ThisNode, Masquerade: true, To: Cluster})
+	f.Steps = localSteps
 	if len(p.LocalEndpoints) == 0 {
-		f.Otherwise = Drop
-		return f
+		f.Steps, f.Otherwise = f.Steps[:len(f.Steps)-1], Drop
+	}
+	if !podsKnown {
+		f.Steps = f.Steps[1:]
 	}
 	f.Local = p.LocalEndpoints
-	f.Steps = append(f.Steps, Step{From: Anyone, To: Local})
 	return f
 }
+
+// The steps of all frontends, which share them. Whoever is inside the cluster would reach a Service through its cluster
+// IP; that the way led over a NodePort must not make it depend on where the endpoints are.
+var (
+	clusterSteps = []Step{{From: Anyone, Masquerade: true, To: Cluster}}
+	localSteps   = []Step{{From: Pods, To: Cluster}, {From: ThisNode, Masquerade: true, To: Cluster}, {From: Anyone, To: Local}}
+)

@@ -3,6 +3,7 @@
 package nodeagent
 
 import (
+	"cmp"
 	"net/netip"
 	"time"
 
@@ -84,4 +85,9 @@ type Services struct {
 type Skip struct {
 	Object string // "Service namespace/name" or "EndpointSlice namespace/name"
 	Reason string
+}
+
+// Compare orders skips by object, then reason.
+func (s Skip) Compare(other Skip) int {
+	return cmp.Or(cmp.Compare(s.Object, other.Object), cmp.Compare(s.Reason, other.Reason))
 }

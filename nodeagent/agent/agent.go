@@ -127,7 +127,7 @@ func (a *Agent) makeFamilies(ctx context.Context) error {
 	var errs []error
 	for _, ip := range []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol} {
 		runner := iptables.Runner{Family: ip, Variant: a.found.Variant}
-		if _, err := runner.Save(ctx, false); err != nil {
+		if err := runner.Works(ctx); err != nil {
 			klog.FromContext(ctx).Error(err, "No NodePorts in this family: its iptables does not work", "family", ip)
 			errs = append(errs, err)
 			continue
@@ -137,7 +137,11 @@ func (a *Agent) makeFamilies(ctx context.Context) error {
 			klog.FromContext(ctx).Error(err, "Client affinity is limited to 100 clients per endpoint: the kernel has no address sets", "family", ip)
 			options.Recent = true
 		}
-		f := &family{runner: runner, options: options, metrics: a.metrics, wake: make(chan struct{}, 1), snapshot: a.snapshot}
+		if err := runner.ComparingWorks(ctx); err != nil {
+			klog.FromContext(ctx).Info("Updates are slower than they could be: the kernel has no bpf match", "family", ip, "error", err.Error())
+			options.EndpointChains = true
+		}
+		f := newFamily(runner, options, a.metrics, a.snapshot)
 		f.health = healthcheck.New(a.healthConfig(f))
 		a.families = append(a.families, f)
 	}
@@ -213,6 +217,10 @@ func (a *Agent) changed() {
 // observe tells the health ports what the API server says, while the rules may still be on their way: an endpoint that
 // is gone must turn the answer at once, not when the kernel has taken the rules of five thousand Services.
 func (a *Agent) observe(ctx context.Context) {
+	models := map[*family]*nodeagent.Model{}
+	for _, f := range a.families {
+		models[f] = nodeagent.NewModel(f.runner.Family)
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -227,7 +235,7 @@ func (a *Agent) observe(ctx context.Context) {
 			}
 		}
 		for _, f := range a.families {
-			f.health.Observed(nodeagent.Desired(s, f.runner.Family).Health)
+			f.health.Observed(models[f].Desired(s).Health)
 		}
 	}
 }

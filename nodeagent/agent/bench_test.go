@@ -4,7 +4,10 @@ package agent_test
 
 import (
 	"encoding/binary"
+	"flag"
 	"fmt"
+	"io"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,95 +15,131 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/clbsync/clbsync/nodeagent/internal/nettest"
 	"github.com/clbsync/clbsync/nodeagent/internal/rig"
 )
 
-// proxies are what is measured side by side; kube-proxy only if its binary is given.
-func proxies(b *testing.B, fn func(b *testing.B, start func(*rig.Rig) *rig.Process, variant string)) {
-	binary := agentBinary(b)
-	for _, variant := range []string{"legacy", "nft"} {
-		b.Run("agent/"+variant, func(b *testing.B) {
-			fn(b, func(r *rig.Rig) *rig.Process {
-				return r.Agent(b, binary, "n1", "--iptables="+variant, "--mode=standalone")
-			}, variant)
-		})
-		if *kubeProxy != "" {
-			b.Run("kube-proxy/"+variant, func(b *testing.B) {
-				fn(b, func(r *rig.Rig) *rig.Process { return r.KubeProxy(b, *kubeProxy, "n1", variant, "") }, variant)
-			})
-		}
-	}
-}
+var (
+	benchServices = flag.Int("services", 5000, "Services in the benchmark of updates")
+	benchPorts    = flag.String("ports", "1,100,1000,2768,10000", "numbers of NodePorts in the benchmark of new flows")
+	benchVariants = flag.String("variants", "legacy,nft", "variants of iptables to measure")
+)
 
+// benchFirst is the first NodePort; there is room for ten thousand more below the ports that clients use.
 const benchFirst = 20000
 
-func fill(r *rig.Rig, services int) {
-	objects := []runtime.Object{rig.Node("n1")}
-	for i := range services {
-		objects = append(objects, r.Service(fmt.Sprintf("s%05d", i), int32(benchFirst+i), i%2 == 1, []string{"p1a rs", "p1b rs"})...)
+// BenchmarkBesideKubeProxy prints a table: what a user waits for and what a node pays, with the agent and, given its
+// binary, with the real kube-proxy in the same variant, each in a cluster of namespaces of its own.
+func BenchmarkBesideKubeProxy(b *testing.B) {
+	agent := agentBinary(b)
+	w := &table{out: os.Stdout}
+	w.line("Load average before: %s", loadAverage(b))
+	for _, variant := range strings.Split(*benchVariants, ",") {
+		contestants := []contestant{{"clb-node-agent", func(r *rig.Rig) *rig.Process {
+			return r.Agent(b, agent, "n1", "--iptables="+variant, "--mode=standalone")
+		}}}
+		if *kubeProxy != "" {
+			contestants = append(contestants, contestant{"kube-proxy", func(r *rig.Rig) *rig.Process {
+				return r.KubeProxy(b, *kubeProxy, "n1", variant, "")
+			}})
+		}
+		var columns [][]figure
+		for _, c := range contestants {
+			var column []figure
+			b.Run(variant+"/"+c.name, func(b *testing.B) { column = append(newFlows(b, c), updates(b, c)...) })
+			columns = append(columns, column)
+		}
+		w.print(variant, contestants, columns)
 	}
-	r.API.Put(objects...)
+	w.line("Load average after: %s", loadAverage(b))
 }
 
-// until asks the last port again and again and returns how long it took to answer one of the pods.
-func until(b *testing.B, r *rig.Rig, port int, pods ...string) time.Duration {
+type contestant struct {
+	name  string
+	start func(*rig.Rig) *rig.Process
+}
+
+type figure struct {
+	what   string
+	value  float64
+	format string
+}
+
+// table writes Markdown.
+type table struct{ out io.Writer }
+
+func (w *table) line(format string, args ...any) { fmt.Fprintf(w.out, format+"\n", args...) }
+
+func (w *table) print(variant string, contestants []contestant, columns [][]figure) {
+	head, rule := "| iptables-"+variant, "| ---"
+	for _, c := range contestants {
+		head, rule = head+" | "+c.name, rule+" | ---"
+	}
+	w.line("\n%s | ratio |\n%s | --- |", head, rule)
+	for i, f := range columns[0] {
+		row := "| " + f.what
+		for _, column := range columns {
+			row += " | " + fmt.Sprintf(column[i].format, column[i].value)
+		}
+		ratio := ""
+		if len(columns) == 2 {
+			ratio = fmt.Sprintf("%.1f ×", columns[1][i].value/f.value)
+		}
+		w.line("%s | %s |", row, ratio)
+	}
+	w.line("")
+}
+
+func loadAverage(b *testing.B) string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		b.Fatal(err)
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// service is one Service of the benchmarks: one family, one port, two endpoints on this node.
+func benchService(r *rig.Rig, name string, port int, local bool, protocol corev1.Protocol, endpoints ...string) []runtime.Object {
+	word := strings.ToLower(string(protocol))
+	objects := r.Service(name, int32(port), local, endpoints, func(s *corev1.Service) {
+		single := corev1.IPFamilyPolicySingleStack
+		s.Spec.IPFamilyPolicy, s.Spec.IPFamilies, s.Spec.ClusterIPs = &single, s.Spec.IPFamilies[:1], s.Spec.ClusterIPs[:1]
+		s.Spec.Ports = slices.DeleteFunc(s.Spec.Ports, func(p corev1.ServicePort) bool { return p.Name != word })
+	})
+	slice := objects[1].(*discoveryv1.EndpointSlice)
+	slice.Ports = slices.DeleteFunc(slice.Ports, func(p discoveryv1.EndpointPort) bool { return *p.Name != word })
+	return objects[:2]
+}
+
+func benchName(i int) string { return fmt.Sprintf("s%05d", i) }
+
+// until asks the port again and again and returns how long it took until one of the pods answered.
+func until(b *testing.B, r *rig.Rig, network string, port int, pods ...string) time.Duration {
 	b.Helper()
 	start := time.Now()
 	last := ""
-	for time.Since(start) < 4*time.Minute {
-		last = rig.Ask(r.Client.Namespace, "tcp4", fmt.Sprintf("192.168.0.11:%d", port), 200*time.Millisecond)
+	for time.Since(start) < 10*time.Minute {
+		asked := time.Now()
+		last = rig.Ask(r.Client.Namespace, network, fmt.Sprintf("192.168.0.11:%d", port), 200*time.Millisecond)
 		if pod, _, found := strings.Cut(last, "<-"); found && slices.Contains(pods, pod) {
-			return time.Since(start)
+			return asked.Sub(start)
 		}
 	}
 	b.Fatalf("port %d still answers %q, want %v", port, last, pods)
 	return 0
 }
 
-// BenchmarkUpdates measures what a user waits for with 5,000 Services: from the write to the API server to the answer of
-// the right pod.
-func BenchmarkUpdates(b *testing.B) {
-	const services = 5000
-	proxies(b, func(b *testing.B, start func(*rig.Rig) *rig.Process, _ string) {
-		r := rig.New(b)
-		fill(r, services)
-		p := start(r)
-		last := benchFirst + services - 2 // policy Cluster
-		b.ReportMetric(until(b, r, last, "p1a", "p1b").Seconds(), "s-cold-start")
-		quiet(b, p)
-		cpu := p.CPU(b)
-		var moved, added []time.Duration
-		for i := range 5 {
-			pod := []string{"p1b", "p1a"}[i%2]
-			r.API.Put(r.Slices(fmt.Sprintf("s%05d", services-2), []string{pod + " rs"})...)
-			moved = append(moved, settledOn(b, r, last, pod))
-			quiet(b, p)
-			r.API.Put(r.Service(fmt.Sprintf("x%d", i), int32(benchFirst+services+i), false, []string{"p1a rs"})...)
-			added = append(added, until(b, r, benchFirst+services+i, "p1a"))
-			quiet(b, p)
-		}
-		slices.Sort(moved)
-		slices.Sort(added)
-		b.ReportMetric(moved[2].Seconds()*1000, "ms-endpoint")
-		b.ReportMetric(added[2].Seconds()*1000, "ms-service")
-		b.ReportMetric((p.CPU(b)-cpu).Seconds()*100, "ms-cpu/change")
-		b.ReportMetric(float64(p.RSS(b))/(1<<20), "MiB")
-		b.ReportMetric(0, "ns/op")
-	})
-}
-
-// settledOn waits until the port has answered the pod four times in a row: before, either of two may.
+// settledOn waits until only this pod answers, and returns how long it took until then.
 func settledOn(b *testing.B, r *rig.Rig, port int, pod string) time.Duration {
 	b.Helper()
 	start := time.Now()
-	streak, first := 0, start
-	for time.Since(start) < 4*time.Minute {
+	for streak, first := 0, start; time.Since(start) < 10*time.Minute; {
 		asked := time.Now()
-		answer := rig.Ask(r.Client.Namespace, "tcp4", fmt.Sprintf("192.168.0.11:%d", port), 200*time.Millisecond)
-		if !strings.HasPrefix(answer, pod+"<-") {
+		if rig.Ask(r.Client.Namespace, "tcp4", fmt.Sprintf("192.168.0.11:%d", port), 200*time.Millisecond) != pod+"<-n1" {
 			streak = 0
 			continue
 		}
@@ -122,40 +161,109 @@ func quiet(b *testing.B, p *rig.Process) {
 	for before := p.CPU(b); ; {
 		<-ticker.C
 		now := p.CPU(b)
-		if now-before < 250*time.Millisecond {
+		if now-before < 50*time.Millisecond {
 			return
 		}
 		before = now
 	}
 }
 
-// BenchmarkNewFlow measures what the first packet of a flow costs at the last of N NodePorts: from a raw socket through
-// the node's rules into a pod that drops it.
-func BenchmarkNewFlow(b *testing.B) {
-	proxies(b, func(b *testing.B, start func(*rig.Rig) *rig.Process, variant string) {
-		for _, ports := range []int{1, 100, 1000, 2768, 10000} {
-			b.Run(strconv.Itoa(ports), func(b *testing.B) {
-				r := rig.New(b)
-				fill(r, ports)
-				start(r)
-				last := benchFirst + ports - 1
-				if last%2 == 1 {
-					last = max(last-1, benchFirst) // policy Cluster
-				}
-				until(b, r, last, "p1a", "p1b")
-				for _, pod := range []string{"p1a", "p1b"} {
-					r.Pods[pod].Run(b, "iptables-legacy", "-t", "raw", "-A", "PREROUTING", "-p", "udp", "-j", "DROP")
-				}
-				best := time.Hour
-				for range 5 {
-					r.Nodes["n1"].Run(b, "conntrack", "-F")
-					best = min(best, flood(b, r.Client.Namespace, uint16(last), 10000))
-				}
-				b.ReportMetric(float64(best.Nanoseconds())/10000, "ns/flow")
-				b.ReportMetric(0, "ns/op")
-			})
+// updates measures, from the write to the API server to the answer of the right pod.
+func updates(b *testing.B, c contestant) []figure {
+	n, rounds := *benchServices, 5
+	r := rig.New(b)
+	objects := []runtime.Object{rig.Node("n1")}
+	for i := range n {
+		objects = append(objects, benchService(r, benchName(i), benchFirst+i, i%2 == 1, corev1.ProtocolTCP, "p1a rs", "p1b rs")...)
+	}
+	r.API.Put(objects...)
+	p := c.start(r)
+	changed := benchFirst + (n-1)/2*2 // policy Cluster
+	cold := until(b, r, "tcp4", changed, "p1a", "p1b")
+	quiet(b, p)
+	atStart, cpu := p.CPU(b), p.CPU(b)
+	var moved, added []time.Duration
+	for i := range rounds {
+		pod := []string{"p1b", "p1a"}[i%2]
+		r.API.Put(benchService(r, benchName(changed-benchFirst), changed, false, corev1.ProtocolTCP, pod+" rs")[1])
+		moved = append(moved, settledOn(b, r, changed, pod))
+		quiet(b, p)
+		r.API.Put(benchService(r, fmt.Sprintf("x%d", i), benchFirst+n+i, false, corev1.ProtocolTCP, "p1a rs")...)
+		added = append(added, until(b, r, "tcp4", benchFirst+n+i, "p1a"))
+		quiet(b, p)
+	}
+	slices.Sort(moved)
+	slices.Sort(added)
+	at := fmt.Sprintf(" at %d Services", n)
+	return []figure{
+		{"cold start" + at, cold.Seconds(), "%.2f s"},
+		{"one endpoint changed" + at, moved[rounds/2].Seconds() * 1000, "%.0f ms"},
+		{"one Service added" + at, added[rounds/2].Seconds() * 1000, "%.0f ms"},
+		{"CPU of the cold start", atStart.Seconds(), "%.2f s"},
+		{"CPU of one change", (p.CPU(b) - cpu).Seconds() * 1000 / float64(2*rounds), "%.0f ms"},
+		{"resident memory", float64(p.RSS(b)) / (1 << 20), "%.0f MiB"},
+	}
+}
+
+// newFlows measures what the first packet of a flow costs at the worst of N NodePorts: from a raw socket through the
+// node's rules into a pod that drops it.
+func newFlows(b *testing.B, c contestant) []figure {
+	r := rig.New(b)
+	r.API.Put(rig.Node("n1"))
+	p := c.start(r)
+	var figures []figure
+	have := 0
+	for _, word := range strings.Split(*benchPorts, ",") {
+		n, err := strconv.Atoi(word)
+		if err != nil {
+			b.Fatalf("-ports: %v", err)
 		}
-	})
+		var objects []runtime.Object
+		for ; have < n; have++ {
+			objects = append(objects, benchService(r, benchName(have), benchFirst+have, false, corev1.ProtocolUDP, "p1a rs", "p1b rs")...)
+		}
+		r.API.Put(objects...)
+		until(b, r, "udp4", benchFirst+n-1, "p1a", "p1b")
+		quiet(b, p)
+		port := worst(b, r, n)
+		for _, pod := range []string{"p1a", "p1b"} {
+			r.Pods[pod].Run(b, "iptables-legacy", "-t", "raw", "-A", "PREROUTING", "-p", "udp", "-j", "DROP")
+		}
+		best := time.Hour
+		for range 7 {
+			r.Nodes["n1"].Run(b, "conntrack", "-F")
+			best = min(best, flood(b, r.Client.Namespace, uint16(port), flows))
+		}
+		for _, pod := range []string{"p1a", "p1b"} {
+			r.Pods[pod].Run(b, "iptables-legacy", "-t", "raw", "-F")
+		}
+		figures = append(figures, figure{fmt.Sprintf("new flow, last of %d NodePorts", n), best.Seconds() * 1e6 / flows, "%.1f µs"})
+	}
+	return figures
+}
+
+// flows is how many new flows one measurement has.
+const flows = 10000
+
+// worst is the port whose packets meet the most rules: of kube-proxy's list the last; of the agent's tree of blocks of
+// sixteen the last of its block on as many levels as the ports fill.
+func worst(b *testing.B, r *rig.Rig, n int) int {
+	for _, variant := range []string{"legacy", "nft"} {
+		out, err := r.Nodes["n1"].Try("", "iptables-"+variant, "-w", "-t", "nat", "-S", "KUBE-NODEPORTS")
+		if i := strings.LastIndex(out, "--dport "); err == nil && i >= 0 {
+			port, err := strconv.Atoi(strings.Fields(out[i:])[1])
+			if err != nil {
+				b.Fatal(err)
+			}
+			return port
+		}
+	}
+	for _, block := range []int{1 << 12, 1 << 8, 1 << 4} {
+		if last := (benchFirst+n)/block*block - 1; last >= benchFirst {
+			return last
+		}
+	}
+	return benchFirst + n - 1
 }
 
 // flood sends UDP packets to the node's port, each from another source, and returns how long that took.

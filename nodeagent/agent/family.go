@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -33,11 +32,13 @@ type family struct {
 	wake     chan struct{} // holds at most one token: many events, one sync
 
 	// What follows belongs to the loop.
-	kernel  map[chains.Chain][]string // our chains as they are; nil when unknown
-	builtIn map[chains.Chain][]string
-	text    chains.Text
-	sets    []string // that exist
-	udp     conntrack.Ports
+	model    *nodeagent.Model
+	renderer *chains.Renderer
+	// inStep: the kernel has what the renderer last rendered. If not, the kernel is read before it is written.
+	inStep bool
+	seen   iptables.Generation // of the tables, when inStep was last found true
+	sets   map[string]bool     // address sets that exist
+	udp    conntrack.Ports
 	// flowsDue: the last clean-up of UDP flows saw only part of them.
 	flowsDue bool
 	skips    []nodeagent.Skip
@@ -45,6 +46,13 @@ type family struct {
 	mu      sync.Mutex
 	pending time.Time // since when a sync has been due and not done; zero if none is
 	synced  bool      // at least once
+}
+
+func newFamily(runner iptables.Runner, options chains.Options, m *metrics, snapshot func() (nodeagent.Snapshot, nodeagent.Settings)) *family {
+	return &family{
+		runner: runner, options: options, metrics: m, snapshot: snapshot, wake: make(chan struct{}, 1),
+		model: nodeagent.NewModel(runner.Family), renderer: chains.NewRenderer(options), sets: map[string]bool{},
+	}
 }
 
 func (f *family) label() string { return strings.ToLower(string(f.runner.Family)) }
@@ -114,11 +122,16 @@ func (f *family) run(ctx context.Context, every intervals) {
 				continue
 			}
 		case <-verify.C:
-			f.kernel = nil
+			f.inStep = false
 		case <-f.wake:
 		case <-retry.C:
 		}
-		if err := f.sync(ctx); err != nil && ctx.Err() == nil {
+		start, full := time.Now(), !f.inStep
+		err := f.sync(ctx)
+		if full {
+			verify.Reset(max(every.verify, checkShare*time.Since(start)))
+		}
+		if err != nil && ctx.Err() == nil {
 			f.metrics.failures.WithLabelValues(f.label()).Inc()
 			logger.Error(err, "Sync failed", "retryIn", wait)
 			retry.Reset(wait)
@@ -134,29 +147,38 @@ func (f *family) run(ctx context.Context, every intervals) {
 	}
 }
 
-// Checks cost next to nothing on small nodes. With iptables-legacy each one copies the whole table out of the kernel: on
-// a node with ten thousand NodePorts they are made less often, so that they take no more than one part in checkShare.
+// Checks cost next to nothing while nobody writes rules. Where others do, and the tables are large, each one takes long,
+// and so they are made less often: they take no more than one part in checkShare of the time.
 const checkShare, checkMax = 20, 30 * time.Second
 
 // disturbed tells whether somebody has removed or overtaken our jumps, or emptied our chains, and how long it took to see.
 func (f *family) disturbed(ctx context.Context) (disturbed bool, took time.Duration) {
 	start := time.Now()
-	if f.kernel != nil && f.changedByOthers(ctx) { // nil: a retry is under way
-		f.kernel = nil
+	if f.inStep && f.changedByOthers(ctx) { // if not in step, a retry is under way
+		f.inStep = false
 		return true, time.Since(start)
 	}
 	return false, time.Since(start)
 }
 
 func (f *family) changedByOthers(ctx context.Context) bool {
-	builtIn, err := f.runner.Jumps(ctx, f.text.Jumps)
+	now, err := f.runner.Generation()
+	if err == nil && now == f.seen {
+		return false
+	}
+	text := f.renderer.Text()
+	builtIn, err := f.runner.Jumps(ctx, text.Jumps)
 	if err != nil {
 		klog.FromContext(ctx).Error(err, "Check of the jumps failed")
 		return false
 	}
 	rules, err := f.runner.Chain(ctx, chains.NodePorts)
-	return err != nil || !slices.Equal(rules, f.kernel[chains.NodePorts]) ||
-		!chains.Diff(chains.Saved{Chains: f.kernel, BuiltIn: builtIn}, f.text).Empty()
+	if err != nil || !slices.Equal(rules, text.Chains[chains.NodePorts]) ||
+		!chains.Diff(chains.Saved{Chains: text.Chains, BuiltIn: builtIn}, text).Empty() {
+		return true
+	}
+	f.seen = now
+	return false
 }
 
 // sync makes the kernel follow the API server once. Losses are told to the health ports before, gains after
@@ -180,23 +202,34 @@ func (f *family) sync(ctx context.Context) error {
 func (f *family) program(ctx context.Context) error {
 	start := time.Now()
 	snapshot, settings := f.snapshot()
-	services := nodeagent.Desired(snapshot, f.runner.Family)
-	text := chains.Render(nodeagent.NewRules(f.runner.Family, services, settings), f.options)
 	kind, repairing := "delta", false
-	if f.kernel == nil {
-		kind, repairing = "full", f.ready()
-		if err := f.readBack(ctx); err != nil {
+	var saved chains.Saved
+	if !f.inStep {
+		kind = "full"
+		var err error
+		if saved, err = f.readBack(ctx); err != nil {
 			return err
 		}
+		repairing = f.ready() && !chains.Diff(saved, f.renderer.Text()).Empty()
 	}
-	change := chains.Diff(chains.Saved{Chains: f.kernel, BuiltIn: f.builtIn}, text)
-	if repairing && !chains.Diff(chains.Saved{Chains: f.kernel, BuiltIn: f.builtIn}, f.text).Empty() {
+	services := f.model.Desired(snapshot)
+	change, known := f.renderer.Update(nodeagent.NewRules(f.runner.Family, services, settings))
+	if kind == "delta" && !known { // the settings have changed
+		f.inStep = false
+		return f.program(ctx)
+	}
+	if kind == "full" {
+		change = chains.Diff(saved, f.renderer.Text())
+	}
+	if repairing {
 		f.metrics.repairs.WithLabelValues(f.label()).Inc()
 		klog.FromContext(ctx).Info("Repairing rules that another program changed", "jumpsOnly", change.JumpsOnly())
 	}
-	if err := f.apply(ctx, change, text); err != nil {
+	f.inStep = false // until the kernel has taken all
+	if err := f.apply(ctx, change); err != nil {
 		return err
 	}
+	f.inStep = true
 	f.health.Programmed(services.Health) //nolint:contextcheck // its listeners outlive the sync
 	f.metrics.sync.WithLabelValues(f.label(), kind).Observe(time.Since(start).Seconds())
 	f.report(ctx, services, change, kind, time.Since(start))
@@ -205,10 +238,10 @@ func (f *family) program(ctx context.Context) error {
 }
 
 // readBack learns what is in the kernel: from a former agent, or left by whoever disturbed us.
-func (f *family) readBack(ctx context.Context) error {
+func (f *family) readBack(ctx context.Context) (chains.Saved, error) {
 	saved, err := f.runner.Save(ctx, false)
 	if err != nil {
-		return fmt.Errorf("read back: %w", err)
+		return saved, fmt.Errorf("read back: %w", err)
 	}
 	if f.udp == nil {
 		// Ports that a former agent served and that are gone by now still have flows.
@@ -218,40 +251,41 @@ func (f *family) readBack(ctx context.Context) error {
 		}
 	}
 	if !f.options.Recent {
-		if f.sets, err = f.runner.Sets(ctx); err != nil {
-			return fmt.Errorf("read back: %w", err)
+		sets, err := f.runner.Sets(ctx)
+		if err != nil {
+			return saved, fmt.Errorf("read back: %w", err)
+		}
+		f.sets = map[string]bool{}
+		for _, set := range sets {
+			f.sets[set] = true
 		}
 	}
-	f.kernel, f.builtIn = saved.Chains, saved.BuiltIn
-	return nil
+	return saved, nil
 }
 
 // apply makes the change. After an error the kernel's state is unknown and will be read.
-func (f *family) apply(ctx context.Context, change chains.Change, text chains.Text) error {
-	for _, set := range text.Sets {
-		if !slices.Contains(f.sets, set) {
+func (f *family) apply(ctx context.Context, change chains.Change) error {
+	wanted := f.renderer.Text().Sets
+	for set := range wanted {
+		if !f.sets[set] {
 			if err := f.runner.CreateSet(set); err != nil {
 				return err
 			}
-			f.sets = append(f.sets, set)
+			f.sets[set] = true
 		}
 	}
 	if !change.Empty() {
-		if err := f.runner.Restore(ctx, change.String()); err != nil {
-			f.kernel = nil
+		if err := f.runner.Apply(ctx, change); err != nil {
 			return err
 		}
-		f.kernel = change.After(f.kernel)
-		f.builtIn = map[chains.Chain][]string{}
-		for _, j := range text.Jumps {
-			f.builtIn[j.From] = []string{j.Rule()}
+		f.seen, _ = f.runner.Generation() // unknown is unequal to all
+	}
+	for set := range f.sets {
+		// The kernel may hold a set a moment longer than the rules that named it; the next sync tries again.
+		if !wanted[set] && f.runner.DestroySet(set) == nil {
+			delete(f.sets, set)
 		}
 	}
-	f.text = text
-	f.sets = slices.DeleteFunc(f.sets, func(set string) bool {
-		// The kernel may hold a set a moment longer than the rules that named it; the next sync tries again.
-		return !slices.Contains(text.Sets, set) && f.runner.DestroySet(set) == nil
-	})
 	return nil
 }
 
@@ -259,7 +293,7 @@ func (f *family) apply(ctx context.Context, change chains.Change, text chains.Te
 // failure of the sync: on a busy node the kernel interrupts the listing again and again, and health answers of 503 on
 // all ports would be the worse harm. It is tried again.
 func (f *family) forgetFlows(ctx context.Context, now conntrack.Ports) {
-	if !f.flowsDue && reflect.DeepEqual(now, f.udp) {
+	if !f.flowsDue && now.Equal(f.udp) {
 		return
 	}
 	wanted := maps.Clone(now)
@@ -287,18 +321,20 @@ const flowsRetry = time.Second
 
 func (f *family) report(ctx context.Context, services nodeagent.Services, change chains.Change, kind string, took time.Duration) {
 	logger := klog.FromContext(ctx)
-	counts := map[string]int{}
-	for c, rules := range f.kernel {
-		counts[c.Table] += len(rules)
-	}
-	for _, table := range []string{"filter", "nat"} {
-		f.metrics.rules.WithLabelValues(f.label(), table).Set(float64(counts[table]))
-	}
 	changed, jumps := change.Size()
+	if !change.Empty() {
+		counts := map[string]int{}
+		for c, rules := range f.renderer.Text().Chains {
+			counts[c.Table] += len(rules)
+		}
+		for _, table := range []string{"filter", "nat"} {
+			f.metrics.rules.WithLabelValues(f.label(), table).Set(float64(counts[table]))
+		}
+	}
 	f.metrics.written.WithLabelValues(f.label()).Add(float64(changed))
 	f.metrics.skips.WithLabelValues(f.label()).Set(float64(len(services.Skips)))
-	for _, s := range services.Skips {
-		if !slices.Contains(f.skips, s) {
+	for _, s := range services.Skips { // both lists are sorted
+		if _, known := slices.BinarySearchFunc(f.skips, s, nodeagent.Skip.Compare); !known {
 			logger.Info("Skipped", "object", s.Object, "reason", s.Reason)
 		}
 	}

@@ -9,6 +9,7 @@ package conntrack
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -41,6 +42,11 @@ func Of(services nodeagent.Services) Ports {
 		ports[p.NodePort] = serving
 	}
 	return ports
+}
+
+// Equal tells whether the same ports have the same endpoints, in the same order.
+func (p Ports) Equal(other Ports) bool {
+	return maps.EqualFunc(p, other, slices.Equal[[]netip.AddrPort])
 }
 
 // Flow is one tracked UDP flow: where the client sent it, and who answers.

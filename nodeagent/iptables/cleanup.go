@@ -19,7 +19,7 @@ func (r Runner) CleanUp(ctx context.Context) (removed int, err error) {
 		}
 		change := chains.Diff(saved, chains.Text{})
 		if !change.Empty() {
-			if err := r.Restore(ctx, change.String()); err != nil {
+			if err := r.Apply(ctx, change); err != nil {
 				return 0, err
 			}
 			inChains, jumps := change.Size()

@@ -69,14 +69,14 @@ func goldenRules(family corev1.IPFamily) nodeagent.Rules {
 	})
 }
 
-func load(t *testing.T, r Runner, change chains.Change, sets []string) {
+func load(t *testing.T, r Runner, change chains.Change, sets map[string]bool) {
 	t.Helper()
-	for _, set := range sets {
+	for set := range sets {
 		if err := r.CreateSet(set); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := r.Restore(context.Background(), change.String()); err != nil {
+	if err := r.Apply(context.Background(), change); err != nil {
 		t.Fatalf("%v\n%s", err, change)
 	}
 }
@@ -126,7 +126,7 @@ func TestCleanUpLeavesNothing(t *testing.T) {
 		before := save(t, r)
 		load(t, r, chains.Diff(before, text), text.Sets)
 		load(t, r, chains.Diff(save(t, r), chains.Text{}), nil)
-		for _, set := range text.Sets {
+		for set := range text.Sets {
 			if err := r.destroySoon(context.Background(), set); err != nil {
 				t.Error(err)
 			}
@@ -258,10 +258,13 @@ func TestRestoreSaysThatTheLockWasHeld(t *testing.T) {
 	})
 }
 
-func TestSetsWork(t *testing.T) {
+func TestProbesWorkAndLeaveNothing(t *testing.T) {
 	runners(t, func(t *testing.T, r Runner) {
 		before := save(t, r)
 		if err := r.SetsWork(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.ComparingWorks(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(before, save(t, r)); diff != "" {

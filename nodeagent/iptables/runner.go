@@ -46,6 +46,16 @@ func (r Runner) program(suffix string) string {
 	return name + "-" + string(r.Variant) + suffix
 }
 
+// Works tells whether the tables that we need can be read; it reads next to nothing of them.
+func (r Runner) Works(ctx context.Context) error {
+	for _, c := range []chains.Chain{{Table: "filter", Name: "INPUT"}, {Table: "nat", Name: "POSTROUTING"}} {
+		if _, err := r.Chain(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Save reads the filter and nat tables; with counters also how often each rule was met.
 func (r Runner) Save(ctx context.Context, counters bool) (chains.Saved, error) {
 	var text []byte
@@ -72,15 +82,8 @@ func (r Runner) Save(ctx context.Context, counters bool) (chains.Saved, error) {
 func (r Runner) Jumps(ctx context.Context, wanted []chains.Jump) (builtIn map[chains.Chain][]string, err error) {
 	builtIn = map[chains.Chain][]string{}
 	for _, j := range wanted {
-		out, err := r.run(ctx, "", r.program(""), "-w", lockWait, "-t", j.From.Table, "-S", j.From.Name)
-		if err != nil {
+		if builtIn[j.From], err = r.Chain(ctx, j.From); err != nil {
 			return nil, err
-		}
-		builtIn[j.From] = []string{}
-		for line := range strings.Lines(string(out)) {
-			if rule, found := strings.CutPrefix(strings.TrimRight(line, "\n"), "-A "+j.From.Name+" "); found {
-				builtIn[j.From] = append(builtIn[j.From], rule)
-			}
 		}
 	}
 	return builtIn, nil
@@ -106,6 +109,20 @@ func (r Runner) Chain(ctx context.Context, c chains.Chain) ([]string, error) {
 func (r Runner) Restore(ctx context.Context, input string) error {
 	_, err := r.run(ctx, input, r.program("-restore"), "-w", lockWait, "--noflush")
 	return err
+}
+
+// transactionMost bounds the chains that one transaction of iptables-nft-restore names, which takes time with their
+// square. iptables-legacy-restore reads and writes the whole table each time: for it, one is best.
+const transactionMost = 500
+
+// Apply makes the change with one iptables-restore. Of a change that touches hundreds of chains the packets may see the
+// beginning before the end; each step is a whole rule set.
+func (r Runner) Apply(ctx context.Context, change chains.Change) error {
+	most := 0
+	if r.Variant == NFT {
+		most = transactionMost
+	}
+	return r.Restore(ctx, change.Input(most))
 }
 
 // run starts a program, again and again while the lock is held by others.

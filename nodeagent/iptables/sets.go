@@ -68,12 +68,21 @@ func (r Runner) SetsWork(ctx context.Context) error {
 	if err := r.CreateSet(name); err != nil {
 		return err
 	}
-	rules := fmt.Sprintf("*nat\n:%s - [0:0]\n-A %s -m set --match-set %s src -j SET --add-set %s src --exist --timeout 1\nCOMMIT\n", name, name, name, name)
-	err := r.Restore(ctx, rules)
-	if err == nil {
-		err = r.Restore(ctx, fmt.Sprintf("*nat\n:%s - [0:0]\n-X %s\nCOMMIT\n", name, name))
-	}
+	err := r.takes(ctx, name, fmt.Sprintf("-m set --match-set %s src -j SET --add-set %s src --exist --timeout 1", name, name))
 	return errors.Join(err, r.destroySoon(ctx, name))
+}
+
+// ComparingWorks tells whether rules can compare a packet's two addresses.
+func (r Runner) ComparingWorks(ctx context.Context) error {
+	return r.takes(ctx, chains.Prefix+"TEST", strings.Replace(chains.HairpinRule(r.Family), "-j "+chains.Masq.Name, "-j RETURN", 1))
+}
+
+// takes loads a rule into a chain that no packet meets, and removes it.
+func (r Runner) takes(ctx context.Context, chain, rule string) error {
+	if err := r.Restore(ctx, fmt.Sprintf("*nat\n:%s - [0:0]\n-A %s %s\nCOMMIT\n", chain, chain, rule)); err != nil {
+		return err
+	}
+	return r.Restore(ctx, fmt.Sprintf("*nat\n:%s - [0:0]\n-X %s\nCOMMIT\n", chain, chain))
 }
 
 // destroySoon destroys a set that no rule refers to any more. With iptables-nft the kernel lets go of it only some

@@ -4,7 +4,6 @@ package chains
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -91,57 +90,123 @@ func (c Change) Size() (chains, jumps int) { return len(c.write) + len(c.remove)
 // JumpsOnly tells whether only jumps in built-in chains are missing or misplaced: somebody else moved them.
 func (c Change) JumpsOnly() bool { return len(c.write) == 0 && len(c.remove) == 0 && len(c.jumps) > 0 }
 
-// String is the input for iptables-restore --noflush. Each table is one transaction: packets see the rules before
-// or after it, nothing between. Tables that do not change are not named.
-func (c Change) String() string {
+// String is the change as one transaction for each table.
+func (c Change) String() string { return c.Input(0) }
+
+// Input is the input for iptables-restore --noflush. Each table is one transaction: packets see the rules before or
+// after it, nothing between. Tables that do not change are not named.
+//
+// If most is not 0, a table's transaction that names more chains than that is cut into several. iptables-nft-restore
+// keeps the names of a transaction in a list that it searches for each rule: fifty thousand took it 100 seconds. What a
+// chain leads to is then written before it and removed after it, so that each step by itself is a whole rule set.
+func (c Change) Input(most int) string {
 	var b strings.Builder
-	writes := sortedKeys(c.write)
-	jumps := sortedKeys(c.jumps)
 	for _, table := range []string{"filter", "nat"} {
-		inTable := func(c Chain) bool { return c.Table == table }
-		if !slices.ContainsFunc(writes, inTable) && !slices.ContainsFunc(c.remove, inTable) && !slices.ContainsFunc(jumps, inTable) {
-			continue
-		}
-		b.WriteString("*" + table + "\n")
-		for _, list := range [][]Chain{writes, c.remove} {
-			for _, chain := range list {
-				if inTable(chain) {
-					b.WriteString(":" + chain.Name + " - [0:0]\n")
-				}
-			}
-		}
-		for _, chain := range writes {
-			if inTable(chain) {
-				for _, rule := range c.write[chain] {
-					b.WriteString("-A " + chain.Name + " " + rule + "\n")
-				}
-			}
-		}
-		for _, chain := range jumps {
-			if inTable(chain) {
-				for _, command := range c.jumps[chain] {
-					b.WriteString(command + "\n")
-				}
+		var t part
+		for _, chain := range sortedKeys(c.write) {
+			if chain.Table == table {
+				t.write = append(t.write, chain)
 			}
 		}
 		for _, chain := range c.remove {
-			if inTable(chain) {
-				b.WriteString("-X " + chain.Name + "\n")
+			if chain.Table == table {
+				t.remove = append(t.remove, chain)
 			}
 		}
-		b.WriteString("COMMIT\n")
+		for _, chain := range sortedKeys(c.jumps) {
+			if chain.Table == table {
+				t.commands = append(t.commands, c.jumps[chain]...)
+			}
+		}
+		for _, p := range t.cut(c, most) {
+			p.print(&b, table, c.write)
+		}
 	}
 	return b.String()
 }
 
-// After returns what iptables-save would print once the change has been made to actual, as far as it concerns
-// our chains; the jumps are taken to be right.
-func (c Change) After(actual map[Chain][]string) map[Chain][]string {
-	after := make(map[Chain][]string, len(actual)+len(c.write))
-	maps.Copy(after, actual)
-	maps.Copy(after, c.write)
-	for _, chain := range c.remove {
-		delete(after, chain)
+// part is one transaction.
+type part struct {
+	write    []Chain
+	commands []string // on built-in chains
+	remove   []Chain
+}
+
+func (t part) empty() bool { return len(t.write)+len(t.commands)+len(t.remove) == 0 }
+
+func (t part) print(b *strings.Builder, table string, rules map[Chain][]string) {
+	if t.empty() {
+		return
 	}
-	return after
+	b.WriteString("*" + table + "\n")
+	for _, list := range [][]Chain{t.write, t.remove} {
+		for _, chain := range list {
+			b.WriteString(":" + chain.Name + " - [0:0]\n")
+		}
+	}
+	for _, chain := range t.write {
+		for _, rule := range rules[chain] {
+			b.WriteString("-A " + chain.Name + " " + rule + "\n")
+		}
+	}
+	for _, command := range t.commands {
+		b.WriteString(command + "\n")
+	}
+	for _, chain := range t.remove {
+		b.WriteString("-X " + chain.Name + "\n")
+	}
+	b.WriteString("COMMIT\n")
+}
+
+// cut cuts the transaction into parts that name at most so many chains each, or as few as one chain needs.
+func (t part) cut(c Change, most int) []part {
+	names := func(chain Chain) int { return 1 + len(c.write[chain]) } // each rule may name another
+	total := len(t.remove)
+	for _, chain := range t.write {
+		total += names(chain)
+	}
+	if most == 0 || total <= most {
+		return []part{t}
+	}
+	var parts []part
+	sum := 0
+	add := func(chain Chain, n int) *part {
+		if len(parts) == 0 || sum+n > most {
+			parts, sum = append(parts, part{}), 0
+		}
+		sum += n
+		return &parts[len(parts)-1]
+	}
+	slices.SortStableFunc(t.write, func(a, b Chain) int { return rank(a) - rank(b) })
+	for _, chain := range t.write {
+		p := add(chain, names(chain))
+		p.write = append(p.write, chain)
+	}
+	parts, sum = append(parts, part{commands: t.commands}), 0
+	slices.SortStableFunc(t.remove, func(a, b Chain) int { return rank(b) - rank(a) })
+	for _, chain := range t.remove {
+		p := add(chain, 1)
+		p.remove = append(p.remove, chain)
+	}
+	return parts
+}
+
+// rank orders chains so that those with a low rank lead to none with a higher one.
+func rank(c Chain) int {
+	kind, rest, _ := strings.Cut(strings.TrimPrefix(c.Name, Prefix), "-")
+	switch {
+	case kind == "EP":
+		return 1
+	case kind == "CLU", kind == "LOC":
+		return 2
+	case kind == "EXT":
+		return 3
+	case c == NAT, c == Post, c == Input, c == Fwd:
+		return 100
+	case c == NodePorts, c == NoEP, c == Health:
+		return 99
+	case rest != "": // of a dispatch tree: the longer the name, the nearer to the leaves
+		return 98 - len(rest)
+	}
+	return 0 // DROP, REJECT, MASQ
 }

@@ -8,10 +8,15 @@
 // jumps are touched. The way of a packet:
 //
 //	nat PREROUTING, OUTPUT ─► CLBN-NAT ─ to this node? ─► CLBN-NP ─► CLBN-NP-T7 ─► CLBN-NP-T75 ─ port ─► CLBN-EXT-H
-//	   CLBN-EXT-H ─ policy ─► CLBN-CLU-H (all endpoints) or CLBN-LOC-H (those here) ─ random ─► CLBN-EP-E ─► DNAT
-//	nat POSTROUTING ─► CLBN-POST ─ marked by CLBN-MASQ ─► MASQUERADE
+//	   CLBN-EXT-H ─ random ─► DNAT to an endpoint; under policy Local to one here, and
+//	      from pods and from this node ─► CLBN-CLU-H ─ random ─► DNAT to any
+//	      with client affinity ─ known or random ─► CLBN-EP-E (remember the client) ─► DNAT
+//	nat POSTROUTING ─► CLBN-POST ─ marked by CLBN-MASQ, or from an endpoint to itself ─► MASQUERADE
 //	filter INPUT ─► CLBN-INPUT ─► CLBN-HC (health ports: ACCEPT), CLBN-NOEP (no endpoints: CLBN-DROP, CLBN-REJECT)
 //	filter FORWARD ─► CLBN-FORWARD (accept what was redirected)
+//
+// As few chains as can be: iptables-legacy copies the whole table for each change, and iptables-nft takes time with the
+// square of the chains it names.
 //
 // H is the hash that kube-proxy puts into KUBE-EXT-H, E the one in KUBE-SEP-E. Rules are written in the very form
 // in which iptables-save prints them, so that what is in the kernel can be compared with what should be there

@@ -43,8 +43,8 @@ type Text struct {
 	// Chains holds our chains: rules without the leading "-A CHAIN ". An empty chain has an entry.
 	Chains map[Chain][]string
 	Jumps  []Jump
-	// Sets are the address sets that rules refer to, sorted. They must exist before the rules are loaded.
-	Sets []string
+	// Sets are the address sets that rules refer to. They must exist before the rules are loaded.
+	Sets map[string]bool
 }
 
 // Saved is what iptables-save printed.

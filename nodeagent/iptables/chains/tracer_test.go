@@ -138,13 +138,22 @@ func (tr *tracer) target(table, how string, words []string, s state) (stay, leav
 	case name == "SET":
 		return []state{s}, nil
 	case name == "DNAT":
-		tr.outcomes[words[2]+map[bool]string{true: "*"}[s.marked]] += s.probability
+		to := netip.MustParseAddrPort(words[2])
+		masqueraded := s.marked || tr.hairpins() && to.Addr() == tr.packet.Source
+		tr.outcomes[words[2]+map[bool]string{true: "*"}[masqueraded]] += s.probability
 	case name == "DROP", name == "REJECT", name == "ACCEPT":
 		tr.outcomes[strings.ToLower(name)] += s.probability
 	default:
 		tr.err = fmt.Errorf("do not know the target %q", name)
 	}
 	return nil, nil
+}
+
+// hairpins tells whether CLBN-POST masquerades what an endpoint sends to itself. That its program compares the two
+// addresses and nothing else is shown in the kernel.
+func (tr *tracer) hairpins() bool {
+	rules := tr.chains[Post]
+	return len(rules) > 0 && strings.HasPrefix(rules[0], "-m conntrack --ctstate DNAT -m bpf --bytecode ") && strings.HasSuffix(rules[0], "-j CLBN-MASQ")
 }
 
 func number(s string) uint16 {

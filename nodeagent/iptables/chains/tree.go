@@ -23,10 +23,16 @@ type leaf struct {
 	rest     string // the rule's end: comment and target
 }
 
-// addTree writes a tree of chains that leads from the root chain to the leaves, which must be sorted by protocol and
-// port. A packet whose port has no leaf comes out at the end of the root chain.
-func (t *Text) addTree(root Chain, leaves []leaf) {
-	t.Chains[root] = []string{}
+// tree is a set of chains that leads from the root chain to the leaves.
+type tree struct {
+	leaves []leaf
+	chains map[Chain][]string
+}
+
+// newTree makes a tree; the leaves must be sorted by protocol and port. A packet whose port has no leaf comes out at the
+// end of the root chain.
+func newTree(root Chain, leaves []leaf) tree {
+	t := tree{leaves, map[Chain][]string{root: {}}}
 	for len(leaves) > 0 {
 		n := 1
 		for n < len(leaves) && leaves[n].protocol == leaves[0].protocol {
@@ -39,6 +45,7 @@ func (t *Text) addTree(root Chain, leaves []leaf) {
 		t.addBlock(root, root.Name+"-"+string(leaves[0].protocol[0]), leaves[:n], bits)
 		leaves = leaves[n:]
 	}
+	return t
 }
 
 func sameBlock(leaves []leaf, bits int) bool {
@@ -46,7 +53,7 @@ func sameBlock(leaves []leaf, bits int) bool {
 }
 
 // addBlock appends to chain the rules for leaves that all lie in one block of 2^bits ports.
-func (t *Text) addBlock(chain Chain, prefix string, leaves []leaf, bits int) {
+func (t tree) addBlock(chain Chain, prefix string, leaves []leaf, bits int) {
 	bits -= radixBits
 	for len(leaves) > 0 {
 		block := leaves[0].port >> bits
@@ -55,12 +62,12 @@ func (t *Text) addBlock(chain Chain, prefix string, leaves []leaf, bits int) {
 			n++
 		}
 		if n == 1 {
-			t.Chains[chain] = append(t.Chains[chain], leaves[0].match(leaves[0].port, leaves[0].port)+leaves[0].rest)
+			t.chains[chain] = append(t.chains[chain], leaves[0].match(leaves[0].port, leaves[0].port)+leaves[0].rest)
 		} else {
 			below := Chain{chain.Table, prefix + fmt.Sprintf("%0*X", (16-bits)/radixBits, block)}
 			first := block << bits
-			t.Chains[chain] = append(t.Chains[chain], leaves[0].match(first, first+(1<<bits-1))+" -g "+below.Name)
-			t.Chains[below] = []string{}
+			t.chains[chain] = append(t.chains[chain], leaves[0].match(first, first+(1<<bits-1))+" -g "+below.Name)
+			t.chains[below] = []string{}
 			t.addBlock(below, prefix, leaves[:n], bits)
 		}
 		leaves = leaves[n:]
@@ -68,7 +75,7 @@ func (t *Text) addBlock(chain Chain, prefix string, leaves []leaf, bits int) {
 }
 
 func (l leaf) match(first, last uint16) string {
-	p := strings.ToLower(string(l.protocol))
+	p := protocolWord(l.protocol)
 	if first == last {
 		return fmt.Sprintf("-p %s -m %s --dport %d", p, p, first)
 	}
