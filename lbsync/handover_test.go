@@ -105,7 +105,8 @@ var errFault = errors.New("a fault of the test")
 type faulty struct {
 	*fakeCloud
 	r     *rand.Rand
-	often int // one call in so many fails; 0: none
+	often int    // one call in so many fails; 0: none
+	wrong string // the host that is refused as a target; "": none
 }
 
 func (f faulty) halfway(changes []Change, call func(context.Context, string, []Change) error) error {
@@ -119,7 +120,19 @@ func (f faulty) halfway(changes []Change, call func(context.Context, string, []C
 }
 
 func (f faulty) Register(_ context.Context, _ string, changes []Change) error {
-	return f.halfway(changes, f.fakeCloud.Register)
+	var refused Refusals
+	var rest []Change
+	for _, c := range changes {
+		if c.Target.Instance == f.wrong {
+			refused = append(refused, Refusal{Binding: c.Binding, Err: errFault})
+		} else {
+			rest = append(rest, c)
+		}
+	}
+	if err := f.halfway(rest, f.fakeCloud.Register); err != nil || len(refused) == 0 {
+		return err
+	}
+	return refused
 }
 
 func (f faulty) Reweight(_ context.Context, _ string, changes []Change) error {
@@ -194,6 +207,10 @@ func (s *stage) turn() {
 		// What is there and what is wanted each fit; both together need not.
 		s.desired.TargetQuota = max(most(s.actual), most(s.desired), 2)
 	}
+	s.cloud.wrong = ""
+	if s.r.IntN(3) == 0 {
+		s.cloud.wrong = hostName(s.r.IntN(hosts))
+	}
 	s.dead = map[string]bool{hostName(s.r.IntN(hosts)): s.r.IntN(2) == 0, hostName(s.r.IntN(hosts)): s.r.IntN(3) == 0}
 	if s.r.IntN(3) == 0 {
 		s.memory, s.held, s.tuned = nil, time.Time{}, time.Time{}
@@ -239,6 +256,9 @@ func (s *stage) step() bool {
 func (s *stage) apply(step Step) {
 	before, was := s.working(), s.actual
 	next, err := step.Plan.Apply(s.Context(), s.cloud, s.actual)
+	if refused, ok := errors.AsType[Refusals](err); ok {
+		s.desired, err = refused.Without(next, s.desired), nil
+	}
 	switch {
 	case errors.Is(err, errFault):
 		next = s.cloud.lb.Clone()

@@ -4,6 +4,7 @@ package lbsync
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -112,6 +113,28 @@ func Diff(actual, desired LoadBalancer) Plan {
 	return p
 }
 
+// Without returns the plan without what was refused of it.
+func (p Plan) Without(r Refusals) Plan {
+	if len(r) == 0 {
+		return p
+	}
+	targets, listeners := map[Binding]bool{}, map[ListenerKey]bool{}
+	for _, one := range r {
+		if one.Binding.Target == (Target{}) {
+			listeners[one.Listener.ListenerKey] = true
+		} else {
+			targets[one.Binding] = true
+		}
+	}
+	change := func(c Change) bool { return targets[c.Binding] || c.ListenerID == "" && listeners[c.Listener] }
+	p.Register = slices.DeleteFunc(slices.Clone(p.Register), change)
+	p.Reweight = slices.DeleteFunc(slices.Clone(p.Reweight), change)
+	p.Deregister = slices.DeleteFunc(slices.Clone(p.Deregister), change)
+	p.CreateListeners = slices.DeleteFunc(slices.Clone(p.CreateListeners), func(l Listener) bool { return listeners[l.ListenerKey] })
+	p.ModifyListeners = slices.DeleteFunc(slices.Clone(p.ModifyListeners), func(c ListenerChange) bool { return listeners[c.To.ListenerKey] })
+	return p
+}
+
 // foreign reports whether the place of a listener is taken by one that is not ours.
 func (l LoadBalancer) foreign(k ListenerKey) bool {
 	have, ok := l.Listeners[k]
@@ -174,14 +197,15 @@ func sortedBindings(m map[Binding]int) []Binding {
 	return slices.SortedFunc(maps.Keys(m), Binding.compare)
 }
 
-// API is what a Plan needs from the cloud. Each call returns when its effect is visible, or with an error;
-// after an error of a Kind other than Throttled and Busy the outcome is unknown. Calls for one CLB never
-// overlap. Implementations split what is too large for one request.
+// API is what a Plan needs from the cloud. Each call returns when its effect is visible, or with an error.
+// After Refusals everything else that the call was asked for has happened; after another error of a Kind
+// other than Throttled and Busy the outcome is unknown. Calls for one CLB never overlap. Implementations split
+// what is too large for one request, and what is refused until only what cannot be is left out.
 type API interface {
 	// CreateLoadBalancer returns the new CLB, ready for listeners. Called twice for one owner, it returns
 	// the same CLB.
 	CreateLoadBalancer(ctx context.Context, want Instance) (Instance, error)
-	// CreateListeners returns their IDs, in the same order.
+	// CreateListeners returns their IDs, in the same order; "" for those that were refused.
 	CreateListeners(ctx context.Context, lb string, listeners []Listener) (ids []string, err error)
 	ModifyListener(ctx context.Context, lb string, to Listener) error
 	Register(ctx context.Context, lb string, changes []Change) error
@@ -194,8 +218,9 @@ type API interface {
 	DeleteLoadBalancer(ctx context.Context, lb Instance) error
 }
 
-// Apply carries out the plan and stops at the first error. It returns the CLB as it is after what
-// succeeded; after an error the CLB has to be read again, since what failed may have happened all the same.
+// Apply carries out the plan. What CLB refuses for good it leaves out and goes on; the error is of type
+// Refusals then, and the CLB that is returned is as it is. At any other error it stops, and the CLB has to be
+// read again, since what failed may have happened all the same.
 func (p Plan) Apply(ctx context.Context, api API, actual LoadBalancer) (LoadBalancer, error) {
 	now := actual.Clone()
 	if p.Create != nil {
@@ -205,39 +230,11 @@ func (p Plan) Apply(ctx context.Context, api API, actual LoadBalancer) (LoadBala
 		}
 		now.Present, now.Instance = true, made
 	}
-	lb := now.Instance.ID
-	// First of all: CLB binds a target to one listener of a protocol only, so where a Service's port gets
-	// another number, the new listener could not have the targets that the old one still has.
-	if len(p.DeleteListeners) > 0 {
-		if err := api.DeleteListeners(ctx, lb, p.DeleteListeners); err != nil {
+	var refused Refusals
+	for _, part := range []func(context.Context, API, *LoadBalancer) error{p.deleteListeners, p.createListeners, p.modifyListeners, p.applyTargets} {
+		if err := refused.gather(part(ctx, api, &now)); err != nil {
 			return now, err
 		}
-		for _, l := range p.DeleteListeners {
-			delete(now.Listeners, l.ListenerKey)
-			maps.DeleteFunc(now.Targets, func(b Binding, _ int) bool { return b.Listener == l.ListenerKey })
-		}
-	}
-	if len(p.CreateListeners) > 0 {
-		ids, err := api.CreateListeners(ctx, lb, p.CreateListeners)
-		if err != nil {
-			return now, err
-		}
-		if now.Listeners == nil {
-			now.Listeners = map[ListenerKey]Listener{}
-		}
-		for i, l := range p.CreateListeners {
-			l.ID = ids[i]
-			now.Listeners[l.ListenerKey] = l
-		}
-	}
-	for _, c := range p.ModifyListeners {
-		if err := api.ModifyListener(ctx, lb, c.To); err != nil {
-			return now, err
-		}
-		now.Listeners[c.To.ListenerKey] = c.To
-	}
-	if err := p.applyTargets(ctx, api, &now); err != nil {
-		return now, err
 	}
 	if p.Delete != nil {
 		if err := api.DeleteLoadBalancer(ctx, *p.Delete); err != nil {
@@ -245,35 +242,117 @@ func (p Plan) Apply(ctx context.Context, api API, actual LoadBalancer) (LoadBala
 		}
 		now = LoadBalancer{}
 	}
+	if len(refused) > 0 {
+		return now, refused
+	}
 	return now, nil
+}
+
+// gather adds err to the refusals if it is some, and returns it if not.
+func (r *Refusals) gather(err error) error {
+	if more, ok := errors.AsType[Refusals](err); ok {
+		*r = append(*r, more...)
+		return nil
+	}
+	return err
+}
+
+// deleteListeners comes first of all: CLB binds a target to one listener of a protocol only, so where a
+// Service's port gets another number, the new listener could not have the targets that the old one still has.
+func (p Plan) deleteListeners(ctx context.Context, api API, now *LoadBalancer) error {
+	if len(p.DeleteListeners) == 0 {
+		return nil
+	}
+	if err := api.DeleteListeners(ctx, now.Instance.ID, p.DeleteListeners); err != nil {
+		return err
+	}
+	for _, l := range p.DeleteListeners {
+		delete(now.Listeners, l.ListenerKey)
+		maps.DeleteFunc(now.Targets, func(b Binding, _ int) bool { return b.Listener == l.ListenerKey })
+	}
+	return nil
+}
+
+func (p Plan) createListeners(ctx context.Context, api API, now *LoadBalancer) error {
+	if len(p.CreateListeners) == 0 {
+		return nil
+	}
+	var refused Refusals
+	ids, err := api.CreateListeners(ctx, now.Instance.ID, p.CreateListeners)
+	if err := refused.gather(err); err != nil {
+		return err
+	}
+	if now.Listeners == nil {
+		now.Listeners = map[ListenerKey]Listener{}
+	}
+	for i, l := range p.CreateListeners {
+		if l.ID = ids[i]; l.ID != "" {
+			now.Listeners[l.ListenerKey] = l
+		}
+	}
+	if len(refused) > 0 {
+		return refused
+	}
+	return nil
+}
+
+func (p Plan) modifyListeners(ctx context.Context, api API, now *LoadBalancer) error {
+	var refused Refusals
+	for _, c := range p.ModifyListeners {
+		switch err := api.ModifyListener(ctx, now.Instance.ID, c.To); {
+		case err == nil:
+			now.Listeners[c.To.ListenerKey] = c.To
+		case Refusable(err):
+			refused = append(refused, Refusal{Listener: c.To, Err: err})
+		default:
+			return err
+		}
+	}
+	if len(refused) > 0 {
+		return refused
+	}
+	return nil
 }
 
 func (p Plan) applyTargets(ctx context.Context, api API, now *LoadBalancer) error {
 	if now.Targets == nil {
 		now.Targets = map[Binding]int{}
 	}
+	var refused Refusals
 	for _, part := range []struct {
 		changes []Change
 		call    func(context.Context, string, []Change) error
 		gone    bool
 	}{{p.Register, api.Register, false}, {p.Reweight, api.Reweight, false}, {p.Deregister, api.Deregister, true}} {
-		if len(part.changes) == 0 {
+		var changes []Change
+		for _, c := range part.changes {
+			if c.ListenerID = now.Listeners[c.Listener].ID; c.ListenerID != "" { // else it was refused
+				changes = append(changes, c)
+			}
+		}
+		if len(changes) == 0 {
 			continue
 		}
-		changes := slices.Clone(part.changes)
-		for i := range changes {
-			changes[i].ListenerID = now.Listeners[changes[i].Listener].ID
-		}
-		if err := part.call(ctx, now.Instance.ID, changes); err != nil {
+		before := len(refused)
+		if err := refused.gather(part.call(ctx, now.Instance.ID, changes)); err != nil {
 			return err
 		}
-		for _, c := range part.changes {
-			if part.gone {
+		left := map[Binding]bool{}
+		for _, r := range refused[before:] {
+			left[r.Binding] = true
+		}
+		for _, c := range changes {
+			switch {
+			case left[c.Binding]:
+			case part.gone:
 				delete(now.Targets, c.Binding)
-			} else {
+			default:
 				now.Targets[c.Binding] = c.Weight
 			}
 		}
+	}
+	if len(refused) > 0 {
+		return refused
 	}
 	return nil
 }

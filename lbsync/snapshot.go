@@ -154,6 +154,7 @@ const (
 	NodeNotSelected     Reason = "NodeNotSelected"
 	NodeBeyondQuota     Reason = "NodeBeyondQuota"
 	QuotaExceeded       Reason = "TargetQuotaExceeded"
+	Refused             Reason = "RefusedByCLB"
 	NoNodes             Reason = "UnAvailableLoadBalancer" // the stock controller's word
 	Duplicate           Reason = "DuplicateLoadBalancer"
 )

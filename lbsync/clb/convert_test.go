@@ -148,16 +148,25 @@ func TestBatches(t *testing.T) {
 			t.Errorf("-want +got\n%s", diff)
 		}
 	})
-	t.Run("a listener that failed is named, and the batches after it still go out", func(t *testing.T) {
-		answers := inTurn(map[string]any{"FailListenerIdSet": []string{"lbl-00000000"}, "Message": "backend is strange"}, map[string]any{})
-		c, s := stubbed(t, answers)
-		err := c.Register(t.Context(), "lb-1", many(600, 2))
-		e, ok := errors.AsType[*lbsync.Error](err)
-		if !ok || e.Kind != lbsync.Unknown || !strings.Contains(err.Error(), "TCP:80 (lbl-00000000): backend is strange") {
+	t.Run("of a listener that failed the halves are asked for, and the batches after it still go out", func(t *testing.T) {
+		failed := map[string]any{"FailListenerIdSet": []string{"lbl-00000000"}, "Message": "backend is strange"}
+		c, s := stubbed(t, inTurn(failed, map[string]any{}, map[string]any{}, map[string]any{}))
+		if err := c.Register(t.Context(), "lb-1", many(600, 2)); err != nil {
 			t.Errorf("got %v", err)
 		}
-		if n := len(s.actions()); n != 2 {
-			t.Errorf("%d requests, want 2", n)
+		var sizes []int
+		for _, call := range s.calls {
+			sizes = append(sizes, len(call.Params["Targets"].([]any)))
+		}
+		if want := []int{500, 150, 150, 100}; !slices.Equal(sizes, want) {
+			t.Errorf("requests for %d targets, want %d", sizes, want)
+		}
+	})
+	t.Run("a target that failed is named", func(t *testing.T) {
+		c, _ := stubbed(t, inTurn(map[string]any{"FailListenerIdSet": []string{"lbl-00000000"}, "Message": "backend is strange"}))
+		err := c.Register(t.Context(), "lb-1", many(1, 1))
+		if r, ok := errors.AsType[lbsync.Refusals](err); !ok || len(r) != 1 || !strings.Contains(err.Error(), "TCP:80 (lbl-00000000): backend is strange") {
+			t.Errorf("got %v", err)
 		}
 	})
 	t.Run("a partial failure is never replayed, even if it sounds like busy", func(t *testing.T) {

@@ -35,37 +35,56 @@ type settings struct {
 	session  time.Duration
 }
 
-// CreateListeners implements lbsync.API: one request for all listeners that differ in port and name alone.
+// CreateListeners implements lbsync.API: one request for all listeners that differ in port and name alone, and one for
+// each of them if CLB refuses that.
 func (c *Client) CreateListeners(ctx context.Context, lb string, listeners []lbsync.Listener) ([]string, error) {
 	ids := make([]string, len(listeners))
+	var refused lbsync.Refusals
 	for _, group := range groups(listeners) {
-		for part := range slices.Chunk(group, portsPerCreate) {
-			first := listeners[part[0]]
-			req := clbapi.NewCreateListenerRequest()
-			req.LoadBalancerId = &lb
-			req.Protocol = new(string(first.Protocol))
-			req.HealthCheck = healthCheck(first.Check, false)
-			req.SessionExpireTime = new(int64(first.SessionExpire / time.Second))
-			req.Scheduler = new(scheduler)
-			for _, i := range part {
-				req.Ports = append(req.Ports, new(int64(listeners[i].Port)))
-				req.ListenerNames = append(req.ListenerNames, new(listeners[i].Name))
-			}
-			resp, err := change(ctx, c, lb, nil, "CreateListener", c.clb.CreateListenerWithContext, req)
-			if err != nil {
+		for parts := slices.Collect(slices.Chunk(group, portsPerCreate)); len(parts) > 0; {
+			part := parts[0]
+			parts = parts[1:]
+			made, err := c.createListeners(ctx, lb, listeners, part)
+			switch {
+			case err == nil:
+				for n, i := range part {
+					ids[i] = made[n]
+				}
+			case !lbsync.Refusable(err):
 				return nil, err
-			}
-			made := values(resp.Response.ListenerIds)
-			if len(made) != len(part) {
-				return nil, &lbsync.Error{Action: "CreateListener", RequestID: deref(resp.Response.RequestId),
-					Err: fmt.Errorf("asked for %d listeners, the answer has the IDs %q", len(part), made)}
-			}
-			for n, i := range part {
-				ids[i] = made[n]
+			case len(part) == 1:
+				refused = append(refused, lbsync.Refusal{Listener: listeners[part[0]], Err: err})
+			default:
+				parts = append(slices.Collect(slices.Chunk(part, 1)), parts...)
 			}
 		}
 	}
-	return ids, nil
+	return ids, unlessNone(refused)
+}
+
+// createListeners makes listeners of equal settings and returns their IDs in the order of part.
+func (c *Client) createListeners(ctx context.Context, lb string, listeners []lbsync.Listener, part []int) ([]string, error) {
+	first := listeners[part[0]]
+	req := clbapi.NewCreateListenerRequest()
+	req.LoadBalancerId = &lb
+	req.Protocol = new(string(first.Protocol))
+	req.HealthCheck = healthCheck(first.Check, false)
+	req.SessionExpireTime = new(int64(first.SessionExpire / time.Second))
+	req.Scheduler = new(scheduler)
+	for _, i := range part {
+		req.Ports = append(req.Ports, new(int64(listeners[i].Port)))
+		req.ListenerNames = append(req.ListenerNames, new(listeners[i].Name))
+	}
+	resp, err := change(ctx, c, lb, nil, "CreateListener", c.clb.CreateListenerWithContext, req)
+	if err != nil {
+		return nil, err
+	}
+	made := values(resp.Response.ListenerIds)
+	if len(made) != len(part) {
+		return nil, &lbsync.Error{Action: "CreateListener", RequestID: deref(resp.Response.RequestId),
+			Err: fmt.Errorf("asked for %d listeners, the answer has the IDs %q", len(part), made)}
+	}
+	return made, nil
 }
 
 // groups returns the indices of listeners with equal settings, in the order of their first.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -28,8 +29,7 @@ const (
 	actionReweight   = "BatchModifyTargetWeight"
 )
 
-// Register implements lbsync.API. A listener that CLB refuses does not keep the others from getting their targets; the
-// error names it.
+// Register implements lbsync.API. What CLB refuses does not keep the rest from being registered; the error names it.
 func (c *Client) Register(ctx context.Context, lb string, changes []lbsync.Change) error {
 	return inBatches(changes, actionRegister, func(part []lbsync.Change, ids []string) (failed []string, message, requestID string, err error) {
 		req := clbapi.NewBatchRegisterTargetsRequest()
@@ -71,16 +71,24 @@ func (c *Client) Reweight(ctx context.Context, lb string, changes []lbsync.Chang
 	})
 }
 
-// inBatches hands changes to send in parts that one request takes, in order, with the IDs of their listeners. It stops at
-// the first error; listeners that failed within a part that went through are gathered.
+// refusalsMax bounds how many refused targets one call finds by halving. What is left then is refused in one piece: a
+// request that is wrong in every target would cost two requests for each.
+const refusalsMax = 16
+
+// inBatches hands changes to send in parts that one request takes, in order, with the IDs of their listeners. A part that
+// CLB refuses is halved until only what cannot be is left out: one instance that is gone must not keep the others from
+// the CLB. It stops at the first error of any other kind.
 func inBatches(changes []lbsync.Change, action string, send func(part []lbsync.Change, ids []string) (failed []string, message, requestID string, err error)) error {
 	for _, ch := range changes {
 		if err := named(action, ch.Listener, ch.ListenerID); err != nil {
 			return err
 		}
 	}
+	var refused lbsync.Refusals
 	var faults []error
-	for part := range slices.Chunk(changes, targetsPerBatch) {
+	for parts := slices.Collect(slices.Chunk(changes, targetsPerBatch)); len(parts) > 0; {
+		part := parts[0]
+		parts = parts[1:]
 		keys := map[string]lbsync.ListenerKey{}
 		var ids []string
 		for _, ch := range part {
@@ -89,14 +97,46 @@ func inBatches(changes []lbsync.Change, action string, send func(part []lbsync.C
 			}
 		}
 		failed, message, requestID, err := send(part, ids)
-		if err != nil {
-			return errors.Join(append([]error{err}, faults...)...)
+		if err == nil && len(failed) > 0 {
+			err = partial(action, failed, keys, message, requestID)
+			part = slices.DeleteFunc(slices.Clone(part), func(ch lbsync.Change) bool { return !slices.Contains(failed, ch.ListenerID) })
 		}
-		if len(failed) > 0 {
-			faults = append(faults, partial(action, failed, keys, message, requestID))
+		switch {
+		case err == nil || len(part) == 0:
+		case !refusable(action, err) && len(failed) > 0:
+			faults = append(faults, err) // the other listeners have theirs, so the next batch may as well
+		case !refusable(action, err):
+			return errors.Join(append([]error{err, unlessNone(refused)}, faults...)...)
+		case len(part) == 1 || len(refused) >= refusalsMax:
+			for _, ch := range part {
+				refused = append(refused, lbsync.Refusal{Binding: ch.Binding, Err: err})
+			}
+		default:
+			half := len(part) / 2
+			parts = append([][]lbsync.Change{part[:half], part[half:]}, parts...)
 		}
 	}
-	return errors.Join(faults...)
+	if len(faults) > 0 {
+		return errors.Join(append(faults, unlessNone(refused))...)
+	}
+	return unlessNone(refused)
+}
+
+// noInstance is what CLB says of an instance that is gone, or not yet in the VPC.
+var noInstance = regexp.MustCompile(`(?i)\bins-\w+\b.*not (exist|found)`)
+
+// refusable reports whether an error of a batch is about some of its targets. That the CLB or a listener is gone is about
+// all of them, and says that what is known of the CLB is wrong; so does a target that is gone before it is taken away.
+func refusable(action string, err error) bool {
+	return lbsync.Refusable(err) || action == actionRegister && lbsync.KindOf(err) == lbsync.NotFound && noInstance.MatchString(err.Error())
+}
+
+// unlessNone is nil for no refusals: an empty slice in an error is an error.
+func unlessNone(r lbsync.Refusals) error {
+	if len(r) == 0 {
+		return nil
+	}
+	return r
 }
 
 // partial is the error of a batch that succeeded but for some listeners.
@@ -110,7 +150,11 @@ func partial(action string, failed []string, keys map[string]lbsync.ListenerKey,
 		}
 	}
 	r := meaning("FailedOperation", message)
-	if !settled(r.kind) {
+	switch {
+	case settled(r.kind):
+	case r.kind == lbsync.Unknown:
+		r.kind = lbsync.Invalid // it was answered, and there is no code: as if each listener had been asked for alone
+	default:
 		r = rule{} // the other listeners were changed: to repeat the request is not safe
 	}
 	return &lbsync.Error{Kind: r.kind, Action: action, RequestID: requestID, Hint: r.hint,

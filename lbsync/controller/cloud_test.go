@@ -27,6 +27,7 @@ type fakeCloud struct {
 	clbs    map[string]*lbsync.LoadBalancer
 	since   map[string]map[lbsync.Binding]time.Time // of registration, by CLB
 	dead    map[string]bool                         // hosts that fail their probes
+	refused string                                  // the host that is refused as a target; "": none is
 	busy    map[string]string                       // CLB or owner → the call in flight
 	calls   []call
 	wrongs  []string
@@ -219,7 +220,40 @@ func (f *fakeCloud) targets(ctx context.Context, action, id string, changes []lb
 	})
 }
 
+// Register leaves out the targets on the host that is refused.
 func (f *fakeCloud) Register(ctx context.Context, id string, changes []lbsync.Change) error {
+	var refused lbsync.Refusals
+	changes = slices.DeleteFunc(slices.Clone(changes), func(c lbsync.Change) bool {
+		no := c.Target.Host() == f.refusing()
+		if no {
+			refused = append(refused, lbsync.Refusal{Binding: c.Binding, Err: refuse(lbsync.Invalid, "Register", "no instance %s", c.Target.Host())})
+		}
+		return no
+	})
+	err := error(nil)
+	if len(changes) > 0 {
+		err = f.register(ctx, id, changes)
+	}
+	if err != nil || len(refused) == 0 {
+		return err
+	}
+	return refused
+}
+
+func (f *fakeCloud) refusing() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.refused
+}
+
+// refuse changes which host is refused.
+func (f *fakeCloud) refuse(host string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refused = host
+}
+
+func (f *fakeCloud) register(ctx context.Context, id string, changes []lbsync.Change) error {
 	return f.targets(ctx, "Register", id, changes, false, func(lb *lbsync.LoadBalancer, c lbsync.Change) {
 		lb.Targets[c.Binding], f.since[id][c.Binding] = c.Weight, time.Now()
 	})

@@ -21,13 +21,14 @@ type memory struct {
 type state struct {
 	service *corev1.Service // the one that the CLB is for; nil: none was wanted so far
 
-	actual *lbsync.LoadBalancer // as last read or written; nil: has to be read
-	verify time.Time            // when to read it again
-	known  time.Time            // when it was last read or written
-	twins  []lbsync.Skip        // further CLBs of the same owner
-	stamps lbsync.Memory
-	held   time.Time // since when a removal is held; zero: none is
-	tuned  time.Time // when weights were last changed among open targets
+	actual  *lbsync.LoadBalancer // as last read or written; nil: has to be read
+	verify  time.Time            // when to read it again
+	known   time.Time            // when it was last read or written
+	twins   []lbsync.Skip        // further CLBs of the same owner
+	stamps  lbsync.Memory
+	refused []refused
+	held    time.Time // since when a removal is held; zero: none is
+	tuned   time.Time // when weights were last changed among open targets
 
 	policy    lbsync.DriftPolicy // that was followed last
 	tolerance lbsync.Tolerance   // what others changed and that stays as found

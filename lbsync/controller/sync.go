@@ -90,6 +90,13 @@ func (c *Controller) pursue(ctx context.Context, r *state, svc *corev1.Service, 
 	} else {
 		f.Skips = append(f.Skips, unavailable(f.Desired, f.Skips)...)
 	}
+	if d.changed {
+		r.refused = nil
+	}
+	begun := time.Now()
+	leftOut, refusals := r.leftOut(f.Desired, begun)
+	f.Skips = append(f.Skips, refusals...)
+	f.Desired = leftOut.Without(f.Actual, f.Desired)
 	f.Skips = append(f.Skips, r.twins...)
 	c.report(ctx, r, svc, f.Skips)
 	if f.Failure != nil {
@@ -113,7 +120,13 @@ func (c *Controller) pursue(ctx context.Context, r *state, svc *corev1.Service, 
 	var step lbsync.Step
 	f.Actual, step, f.Failure = c.steps(ctx, r, svc, f.Actual, f.Desired, d)
 	f.Waits, f.Held = step.Waits, step.Held
-	return svc, soonest(step.Again, max(time.Until(r.verify), atOnce)), f
+	if f.Failure == nil {
+		r.retried(begun)
+	}
+	if len(r.refused) > len(refusals) {
+		return svc, atOnce, f // to say so
+	}
+	return svc, soonest(soonest(step.Again, r.nextTry(begun)), max(time.Until(r.verify), atOnce)), f
 }
 
 // soonest returns the shorter of two times until a CLB is looked at again, of which 0 is never.
@@ -186,7 +199,12 @@ func (c *Controller) steps(ctx context.Context, r *state, svc *corev1.Service, a
 		var err error
 		switch {
 		case !step.Plan.Empty():
-			if actual, err = c.apply(ctx, r, svc, step.Plan, actual); err != nil {
+			actual, err = c.apply(ctx, r, svc, step.Plan, actual)
+			if more, ok := errors.AsType[lbsync.Refusals](err); ok {
+				klog.FromContext(ctx).Error(err, "Refused", "clb", actual.Instance.ID, "changes", len(more))
+				r.refuse(more, seen.Now, c.verify)
+				desired = more.Without(actual, desired)
+			} else if err != nil {
 				return actual, step, err
 			}
 			if len(step.Plan.Register)+len(step.Plan.Reweight)+len(step.Plan.Deregister) > 0 {
@@ -224,13 +242,14 @@ func (c *Controller) apply(ctx context.Context, r *state, svc *corev1.Service, p
 	c.tellBegin(r, svc, plan)
 	klog.FromContext(ctx).Info("Applying", "clb", actual.Instance.ID, "plan", plan.String())
 	now, err := plan.Apply(ctx, c.cloud, actual)
-	if err == nil || trusted(err) {
+	refusals, refused := errors.AsType[lbsync.Refusals](err)
+	if err == nil || refused || trusted(err) {
 		r.actual, r.known = &now, time.Now()
 	} else {
 		r.actual = nil
 	}
-	if err == nil {
-		countChanges(r, plan)
+	if err == nil || refused {
+		countChanges(r, plan.Without(refusals))
 	}
 	return now, err
 }

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lbsync
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Refusal is a change that CLB refused for good, alone: asked for again it would refuse it again.
+type Refusal struct {
+	Binding  Binding  // a target; its Target is zero if the listener itself is meant
+	Listener Listener // the settings that were refused, if the listener itself is meant
+	Err      error
+}
+
+// Refusals is an error that says exactly what was refused. Everything else was carried out.
+type Refusals []Refusal
+
+func (r Refusals) Error() string {
+	var parts []string
+	for i, one := range r {
+		if i == 3 {
+			parts = append(parts, fmt.Sprintf("and %d more", len(r)-i))
+			break
+		}
+		parts = append(parts, fmt.Sprintf("%s: %v", one.Object(), one.Err))
+	}
+	return strings.Join(parts, "; ")
+}
+
+func (r Refusals) Unwrap() []error {
+	errs := make([]error, len(r))
+	for i, one := range r {
+		errs[i] = one.Err
+	}
+	return errs
+}
+
+// Object names what was refused.
+func (r Refusal) Object() string {
+	if r.Binding.Target == (Target{}) {
+		return "listener " + r.Listener.ListenerKey.String()
+	}
+	return "target " + r.Binding.String()
+}
+
+// Same reports whether two refusals are of the same thing, whatever CLB said of it.
+func (r Refusal) Same(o Refusal) bool {
+	return r.Binding == o.Binding && sameSettings(r.Listener, o.Listener)
+}
+
+// Of reports whether desired still asks for what was refused. It may be for a target to go, which is asked for
+// by leaving it out.
+func (r Refusal) Of(desired LoadBalancer) bool {
+	l, ok := desired.Listeners[r.Binding.Listener]
+	if r.Binding.Target == (Target{}) {
+		l, ok = desired.Listeners[r.Listener.ListenerKey]
+		ok = ok && sameSettings(l, r.Listener)
+	}
+	return ok
+}
+
+// Skip says to the Service's author what is left out.
+func (r Refusal) Skip() Skip {
+	return Skip{Object: r.Object(), Reason: Refused, Warning: true,
+		Message: fmt.Sprintf("CLB refuses the %s, which stays as it is; everything else goes on: %v", r.Object(), r.Err)}
+}
+
+// Refusable reports whether an error of the cloud is about the request alone, so that a part of the request
+// may succeed, and the rest will fail again.
+func Refusable(err error) bool {
+	kind := KindOf(err)
+	return kind == Invalid || kind == Quota
+}
+
+// Without returns desired as far as nothing in it was refused: what was refused stays as it is in actual, or
+// stays away. One target that CLB does not take would otherwise keep all others from being drained: they
+// would wait for it for ever.
+func (r Refusals) Without(actual, desired LoadBalancer) LoadBalancer {
+	if len(r) == 0 {
+		return desired
+	}
+	out := desired.Clone()
+	for _, one := range r {
+		if one.Binding.Target == (Target{}) {
+			one.withoutListener(actual, out)
+			continue
+		}
+		if _, wanted := out.Listeners[one.Binding.Listener]; !wanted {
+			continue
+		}
+		if weight, there := actual.Targets[one.Binding]; there {
+			out.Targets[one.Binding] = weight
+		} else {
+			delete(out.Targets, one.Binding)
+		}
+	}
+	return out
+}
+
+func (r Refusal) withoutListener(actual, out LoadBalancer) {
+	k := r.Listener.ListenerKey
+	if want, ok := out.Listeners[k]; !ok || !sameSettings(want, r.Listener) {
+		return // it is another by now: worth another try
+	}
+	if have, there := actual.Listeners[k]; there {
+		out.Listeners[k] = have
+		return
+	}
+	delete(out.Listeners, k)
+	for b := range out.Targets {
+		if b.Listener == k {
+			delete(out.Targets, b)
+		}
+	}
+}
