@@ -5,10 +5,10 @@ package lbsync
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/clbsync/clbsync/lbsync/annotation"
 )
@@ -39,22 +39,22 @@ func Desired(s Snapshot) (LoadBalancer, []Skip) {
 		Listeners: map[ListenerKey]Listener{},
 		Targets:   map[Binding]int{},
 		Idle:      map[ListenerKey]bool{},
-		Doubtful:  map[string]Reason{},
-		Known:     map[string]string{},
 		Answering: map[ListenerKey]Answering{},
 
 		TargetQuota:    s.TargetQuota,
 		RemovalAllowed: first.Options.AllowRemoval,
 	}
 	var skips []Skip
-	var hosts []host
+	var hosts *Hosts
 	for _, svc := range s.Services {
 		if !s.Settings.Wants(svc.Service) {
 			continue
 		}
 		if !lb.Present {
 			lb.Present = true
-			hosts, skips = s.hosts(&lb)
+			hosts = s.shared()
+			lb.Known, lb.Doubtful = hosts.known, hosts.doubtful
+			skips = slices.Clone(hosts.skips)
 		}
 		skips = append(skips, s.service(&lb, svc, hosts)...)
 	}
@@ -62,9 +62,9 @@ func Desired(s Snapshot) (LoadBalancer, []Skip) {
 }
 
 // service adds what one Service asks for to lb.
-func (s Snapshot) service(lb *LoadBalancer, svc Service, hosts []host) []Skip {
+func (s Snapshot) service(lb *LoadBalancer, svc Service, hosts *Hosts) []Skip {
 	skips := manifestSkips(svc)
-	hosts, notSelected := selected(svc, hosts)
+	choice, notSelected := hosts.selected(svc)
 	skips = append(skips, notSelected...)
 	for _, port := range svc.Spec.Ports {
 		listener, portSkips := s.listener(svc, port)
@@ -83,7 +83,7 @@ func (s Snapshot) service(lb *LoadBalancer, svc Service, hosts []host) []Skip {
 			lb.Idle[listener.ListenerKey] = true
 		}
 		lb.Answering[listener.ListenerKey] = answering(svc, port, nodes)
-		bound := weights(svc, listener.Protocol, nodes, hosts)
+		bound := weights(svc, listener.Protocol, nodes, choice)
 		if quota := s.TargetQuota; quota > 0 && len(bound) > quota {
 			skips = append(skips, Skip{Object: portName(port), Reason: QuotaExceeded, Warning: true, Message: fmt.Sprintf(
 				"Port %s is bound to %d of %d nodes, since CLB takes %d targets per listener (quota TOTAL_TARGET_BIND_QUOTA); ask for a larger quota, or choose nodes with the annotation %s",
@@ -94,30 +94,11 @@ func (s Snapshot) service(lb *LoadBalancer, svc Service, hosts []host) []Skip {
 			}
 			bound = subset(bound, ready, quota, string(svc.UID))
 		}
-		for h, weight := range bound {
-			lb.Targets[Binding{Listener: listener.ListenerKey, Target: h.target(uint16(port.NodePort))}] = weight
+		for _, b := range bound {
+			lb.Targets[Binding{Listener: listener.ListenerKey, Target: b.target(uint16(port.NodePort))}] = b.weight
 		}
 	}
 	return skips
-}
-
-// selected returns the hosts that the Service's selector matches: all of them without one.
-func selected(svc Service, hosts []host) ([]host, []Skip) {
-	selector, err := labels.Parse(svc.Options.Backends)
-	if err != nil || selector.Empty() {
-		return hosts, nil // a selector that cannot be read is a Problem of the annotation
-	}
-	var out []host
-	for _, h := range hosts {
-		if selector.Matches(labels.Set(h.node.Labels)) {
-			out = append(out, h)
-		}
-	}
-	if len(out) == 0 {
-		return nil, []Skip{{Object: "annotation " + annotation.Backends, Reason: NodeNotSelected, Warning: true,
-			Message: fmt.Sprintf("Annotation %s is %q, which matches none of the %d eligible nodes: the present targets stay; mend the selector, or label a node", annotation.Backends, svc.Options.Backends, len(hosts))}}
-	}
-	return out, nil
 }
 
 // manifestSkips returns what is wrong with the Service as a whole.
@@ -205,38 +186,6 @@ func (s Snapshot) check(svc Service, protocol Protocol) HealthCheck {
 	return check
 }
 
-// weights returns the hosts that a Service port is bound to, with their weights.
-//
-// Under Cluster every host serves. Under Local every host is bound too, and the health check keeps traffic
-// off those without pods, unless the Service asks for the hosts of its pods only, or the listener cannot
-// ask (UDP): then traffic to a host without a pod would be lost in silence.
-//
-// A host that drains, or whose pods are all terminating but still serve, has weight 0: it keeps its
-// connections and gets no new ones. If that leaves nobody, it keeps its weight: a pod that is going is
-// better than none.
-func weights(svc Service, protocol Protocol, nodes endpoints, hosts []host) map[host]int {
-	byPods := local(svc) && (svc.Options.BindNodesOfPods || protocol == UDP)
-	full, drained := map[host]int{}, map[host]int{}
-	for _, h := range hosts {
-		switch {
-		case byPods && nodes.ready[h.node.Name] == 0 && nodes.serving[h.node.Name] == 0:
-		case h.draining != "", byPods && nodes.ready[h.node.Name] == 0:
-			drained[h] = max(nodes.ready[h.node.Name], nodes.serving[h.node.Name])
-		default:
-			full[h] = nodes.ready[h.node.Name]
-		}
-	}
-	if len(full) == 0 {
-		full, drained = drained, nil
-	}
-	weighted := local(svc) && svc.Options.WeightByPods && svc.Options.BindNodesOfPods
-	out := scale(full, weighted)
-	for h := range drained {
-		out[h] = 0
-	}
-	return out
-}
-
 // answering returns where traffic for a Service port finds somebody: under Cluster each node passes it on.
 func answering(svc Service, port corev1.ServicePort, nodes endpoints) Answering {
 	a := Answering{Port: uint16(port.NodePort)}
@@ -250,28 +199,6 @@ func answering(svc Service, port corev1.ServicePort, nodes endpoints) Answering 
 		}
 	}
 	return a
-}
-
-// scale turns pods into weights. Only ratios matter to CLB, so the numbers themselves are exact while they
-// fit; above 100 the largest becomes 100 and the others keep their share, but never less than 1, since 0
-// would cut a node off.
-func scale(pods map[host]int, weighted bool) map[host]int {
-	most := 0
-	for _, n := range pods {
-		most = max(most, n)
-	}
-	out := make(map[host]int, len(pods))
-	for h, n := range pods {
-		switch {
-		case !weighted:
-			out[h] = WeightDefault
-		case most <= WeightMax:
-			out[h] = max(n, 1)
-		default:
-			out[h] = max((n*WeightMax+most/2)/most, 1)
-		}
-	}
-	return out
 }
 
 func local(svc Service) bool {

@@ -3,7 +3,6 @@
 package lbsync
 
 import (
-	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -27,14 +26,14 @@ func TestScale(t *testing.T) {
 		"a node that serves by terminating pods only: 1":   {[]int{0}, []int{1}, true},
 		"largest cluster that Kubernetes supports, by far": {[]int{150000, 75000}, []int{100, 50}, true},
 	} {
-		pods := map[host]int{}
-		for i, n := range test.pods {
-			pods[host{instance: fmt.Sprint(i)}] = n
+		var pods []bound
+		for _, n := range test.pods {
+			pods = append(pods, bound{&host{}, n})
 		}
-		got := make([]int, len(test.pods))
-		weights := scale(pods, test.weighted)
-		for i := range got {
-			got[i] = weights[host{instance: fmt.Sprint(i)}]
+		scale(pods, test.weighted)
+		var got []int
+		for _, b := range pods {
+			got = append(got, b.weight)
 		}
 		if diff := cmp.Diff(test.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)

@@ -46,6 +46,22 @@ func endpointsOf(svc Service, port corev1.ServicePort) endpoints {
 	return out
 }
 
+// hosts returns those of the hosts, by node, on which somebody serves.
+func (e endpoints) hosts(byNode map[string]*host) []*host {
+	var out []*host
+	for node := range e.ready {
+		if h := byNode[node]; h != nil {
+			out = append(out, h)
+		}
+	}
+	for node := range e.serving {
+		if h := byNode[node]; h != nil && e.ready[node] == 0 {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
 // none reports whether nobody, anywhere, serves.
 func (e endpoints) none() bool { return len(e.ready) == 0 && len(e.serving) == 0 }
 

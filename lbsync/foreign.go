@@ -21,15 +21,12 @@ func Foreign(actual, desired LoadBalancer) []Skip {
 // time in which the instance of some node is not known yet: after a restart each such target may be that
 // node's, and taking it away would cut off a node that serves.
 func (s Snapshot) Keep(actual, desired LoadBalancer) LoadBalancer {
+	all := s.shared()
 	hosts := map[string]bool{}
-	for _, node := range s.Nodes {
-		if id, _ := InstanceID(node); id != "" {
-			hosts[id] = true
+	for _, node := range all.nodes {
+		for _, name := range Names(node, all.instances[node.Name]) {
+			hosts[name] = true
 		}
-		if ip, ok := internalIP(node); ok {
-			hosts[ip.String()] = true
-		}
-		hosts[s.Instances[node.Name]] = true
 	}
 	out := desired.Clone()
 	for b, weight := range actual.Targets {

@@ -86,10 +86,10 @@ type LoadBalancer struct {
 
 	// Doubtful (desired only) holds the hosts that are no full targets for a reason that is about their node
 	// and that nobody decided: not ready, or matched by no selector. Nodes in such a state in masses are
-	// more often a fault of the control plane, or of a manifest, than of the nodes.
+	// more often a fault of the control plane, or of a manifest, than of the nodes. All CLBs share it: nobody may change it.
 	Doubtful map[string]Reason
 	// Known (desired only) holds the hosts of all nodes, targets or not, and the nodes' names. A target whose
-	// host is not among them lost its Node object, which is doubtful in masses too.
+	// host is not among them lost its Node object, which is doubtful in masses too. All CLBs share it: nobody may change it.
 	Known map[string]string
 	// Answering (desired only) says behind which targets of a listener somebody answers. A listener that is
 	// absent is not known about: every target may answer.
@@ -107,8 +107,6 @@ func (l LoadBalancer) Clone() LoadBalancer {
 	l.Listeners = maps.Clone(l.Listeners)
 	l.Targets = maps.Clone(l.Targets)
 	l.Idle = maps.Clone(l.Idle)
-	l.Doubtful = maps.Clone(l.Doubtful)
-	l.Known = maps.Clone(l.Known)
 	l.Answering = maps.Clone(l.Answering)
 	return l
 }

@@ -35,62 +35,8 @@ type host struct {
 
 func (h host) target(port uint16) Target { return Target{Instance: h.instance, IP: h.ip, Port: port} }
 
-// hosts returns the nodes that may be targets, in the order given, and a Skip for each that may not, or
-// that is to get no new connections. It notes in lb whose hosts are known and whose are doubtful.
-func (s Snapshot) hosts(lb *LoadBalancer) ([]host, []Skip) {
-	var hosts []host
-	var skips []Skip
-	for _, node := range s.Nodes {
-		skip := func(reason Reason, format string, args ...any) {
-			skips = append(skips, Skip{Object: "node " + node.Name, Reason: reason, Message: fmt.Sprintf("Node %s ", node.Name) + fmt.Sprintf(format, args...)})
-		}
-		h := s.host(node)
-		resolved := h.instance != "" || h.ip.IsValid()
-		name := h.target(0).Host()
-		if resolved {
-			lb.Known[name] = node.Name
-		}
-		if reason, why := s.ineligible(node); reason != "" {
-			skip(reason, "%s", why)
-			continue
-		}
-		if !resolved {
-			skip(NodeUnresolved, "has no known CVM instance: neither its providerID %q nor its label %s names one, and none in %s has its InternalIP",
-				node.Spec.ProviderID, labelInstanceID, s.Settings.VPCID)
-			continue
-		}
-		if why, notReady := notReady(node); notReady && s.Settings.NotReady != KeepNotReady {
-			lb.Doubtful[name] = NodeNotReady
-			if s.Settings.NotReady == RemoveNotReady {
-				skip(NodeNotReady, "%s: it is no target", why)
-				continue
-			}
-			h.draining = NodeNotReady
-			skip(NodeNotReady, "%s: it gets no new connections while other nodes can take them", why)
-		}
-		if why, going := going(node); going {
-			h.draining = NodeDraining
-			skip(NodeDraining, "%s: it gets no new connections while other nodes can take them", why)
-		}
-		hosts = append(hosts, h)
-	}
-	return hosts, skips
-}
-
-// host resolves a node; neither the instance nor the address is set if it cannot be.
-func (s Snapshot) host(node *corev1.Node) host {
-	h := host{node: node}
-	var native bool
-	if h.instance, native = InstanceID(node); h.instance == "" && native {
-		h.ip, _ = internalIP(node)
-	} else if h.instance == "" {
-		h.instance = s.Instances[node.Name]
-	}
-	return h
-}
-
 // ineligible returns why a node can be no target at all, or "".
-func (s Snapshot) ineligible(node *corev1.Node) (Reason, string) {
+func (s Settings) ineligible(node *corev1.Node) (Reason, string) {
 	if node.DeletionTimestamp != nil {
 		return NodeDeleted, "is being deleted"
 	}
@@ -103,7 +49,7 @@ func (s Snapshot) ineligible(node *corev1.Node) (Reason, string) {
 	if node.Labels[corev1.LabelInstanceTypeStable] == virtualInstanceType || node.Labels[labelVirtualKubelet] == valueVirtualKubelet {
 		return NodeVirtual, "is virtual: it has no CVM instance that could be bound"
 	}
-	if !s.Settings.ControlPlaneNodes {
+	if !s.ControlPlaneNodes {
 		for _, label := range []string{labelControlPlane, labelMaster} {
 			if _, ok := node.Labels[label]; ok {
 				return NodeControlPlane, "carries the label " + label

@@ -20,6 +20,7 @@ const LoadBalancerClass = "clbsync.io/clb"
 type Snapshot struct {
 	Settings  Settings
 	Services  []Service         // those that the CLB serves, the one with the first claim on a port first; at least one
+	Hosts     *Hosts            // of all nodes of the cluster, shared by many snapshots; nil: they are worked out from Nodes and Instances
 	Nodes     []*corev1.Node    // all of the cluster
 	Instances map[string]string // node name → instance ID, for nodes whose object does not say it; a node that is absent is not known (yet)
 

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -16,55 +17,76 @@ import (
 // come before those that do not, and hosts with ready pods before those without: under Local the others
 // would answer nobody. Beyond that the choice is a hash of Service and host, so that it needs no memory,
 // differs between Services, and moves one or two hosts when one comes or goes.
-func subset(bound map[host]int, ready map[string]int, quota int, service string) map[host]int {
-	zones := map[string][]ranked{}
-	for h, weight := range bound {
-		zone := h.node.Labels[corev1.LabelTopologyZone]
-		zones[zone] = append(zones[zone], ranked{h, weight > 0, ready[h.node.Name] > 0, score(service, h)})
-	}
-	names := slices.Sorted(maps.Keys(zones))
-	for _, name := range names {
-		slices.SortFunc(zones[name], ranked.compare)
-	}
-	out := make(map[host]int, quota)
+func subset(all []bound, ready map[string]int, quota int, service string) []bound {
 	// The hosts with pods in every zone go first; only what is left of the quota goes to the others.
-	for _, class := range []func(ranked) bool{
-		func(r ranked) bool { return r.open && r.pods },
-		func(r ranked) bool { return r.open && !r.pods },
-		func(r ranked) bool { return !r.open },
-	} {
-		of := make(map[string][]ranked, len(zones))
-		for name, all := range zones {
-			of[name] = slices.DeleteFunc(slices.Clone(all), func(r ranked) bool { return !class(r) })
+	var zones [classes]map[string][]ranked
+	seed := []byte(service + "/")
+	for i := range all {
+		b := &all[i]
+		class := classClosed
+		switch {
+		case b.weight > 0 && ready[b.node.Name] > 0:
+			class = classServing
+		case b.weight > 0:
+			class = classIdle
 		}
-		for turn, took := 0, true; took; turn++ {
-			took = false
-			for _, name := range names {
-				if turn >= len(of[name]) {
-					continue
-				}
-				if len(out) == quota {
-					return out
-				}
-				took = true
-				out[of[name][turn].host] = bound[of[name][turn].host]
+		if zones[class] == nil {
+			zones[class] = map[string][]ranked{}
+		}
+		zone := b.node.Labels[corev1.LabelTopologyZone]
+		seed = append(seed[:len(service)+1], b.target(0).Host()...)
+		zones[class][zone] = append(zones[class][zone], ranked{b, score(seed)})
+	}
+	out := make([]bound, 0, quota)
+	for _, of := range zones {
+		out = inTurn(out, of, quota)
+	}
+	return out
+}
+
+// The classes of hosts, the best first.
+const (
+	classServing = iota
+	classIdle
+	classClosed
+	classes
+)
+
+// inTurn adds hosts to out until there are quota of them: one of each zone in turn, those of a zone by their rank.
+func inTurn(out []bound, of map[string][]ranked, quota int) []bound {
+	names := slices.Sorted(maps.Keys(of))
+	for _, name := range names {
+		slices.SortFunc(of[name], ranked.compare)
+	}
+	for turn, took := 0, true; took; turn++ {
+		took = false
+		for _, name := range names {
+			if turn >= len(of[name]) {
+				continue
 			}
+			if len(out) == quota {
+				return out
+			}
+			took = true
+			out = append(out, *of[name][turn].bound)
 		}
 	}
 	return out
 }
 
 type ranked struct {
-	host
-	open, pods bool
-	score      uint64
+	*bound
+	score uint64
 }
 
 func (r ranked) compare(o ranked) int {
-	return cmp.Or(cmp.Compare(r.score, o.score), cmp.Compare(r.node.Name, o.node.Name))
+	if c := cmp.Compare(r.score, o.score); c != 0 {
+		return c
+	}
+	return strings.Compare(r.node.Name, o.node.Name)
 }
 
-func score(service string, h host) uint64 {
-	sum := sha256.Sum256([]byte(service + "/" + h.target(0).Host()))
+func score(serviceAndHost []byte) uint64 {
+	sum := sha256.Sum256(serviceAndHost)
 	return binary.BigEndian.Uint64(sum[:])
 }

@@ -4,6 +4,7 @@ package lbsync
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,17 +14,14 @@ import (
 
 func TestSubset(t *testing.T) {
 	const nodes, quota, zones = 300, 100, 3
-	all := map[host]int{}
-	var hosts []host
+	var all []bound
 	for i := range nodes {
 		n := kubetest.Node(i, func(n *corev1.Node) { n.Labels[corev1.LabelTopologyZone] = fmt.Sprint(i % zones) })
-		h := host{node: n, instance: n.Name}
-		hosts = append(hosts, h)
-		all[h] = 10
+		all = append(all, bound{&host{node: n, instance: n.Name}, 10})
 	}
 	first := subset(all, nil, quota, "u")
 	perZone := map[string]int{}
-	for h := range first {
+	for _, h := range first {
 		perZone[h.node.Labels[corev1.LabelTopologyZone]]++
 	}
 	for zone, n := range perZone {
@@ -34,23 +32,21 @@ func TestSubset(t *testing.T) {
 	if len(first) != quota {
 		t.Fatalf("%d targets, want %d", len(first), quota)
 	}
-	for _, gone := range hosts {
-		delete(all, gone)
+	for i, gone := range all {
 		moved := 0
-		now := subset(all, nil, quota, "u")
-		for h := range first {
-			if _, kept := now[h]; !kept && h != gone {
+		now := subset(slices.Concat(all[:i], all[i+1:]), nil, quota, "u")
+		for _, h := range first {
+			if !slices.Contains(now, h) && h != gone {
 				moved++
 			}
 		}
 		if len(now) != quota || moved > 1 {
 			t.Errorf("without %s: %d targets, and %d others moved", gone.instance, len(now), moved)
 		}
-		all[gone] = 10
 	}
 	differ := 0
-	for h := range subset(all, nil, quota, "another Service") {
-		if _, same := first[h]; !same {
+	for _, h := range subset(all, nil, quota, "another Service") {
+		if !slices.Contains(first, h) {
 			differ++
 		}
 	}
@@ -60,24 +56,26 @@ func TestSubset(t *testing.T) {
 }
 
 func TestSubsetPrefersNodesThatServe(t *testing.T) {
-	all, ready := map[host]int{}, map[string]int{}
+	var all []bound
+	ready := map[string]int{}
 	for i := range 50 {
 		n := kubetest.Node(i)
-		all[host{node: n, instance: n.Name}] = 10
+		b := bound{&host{node: n, instance: n.Name}, 10}
 		if i < 5 {
 			ready[n.Name] = 1
 		}
 		if i >= 45 {
-			all[host{node: n, instance: n.Name}] = 0
+			b.weight = 0
 		}
+		all = append(all, b)
 	}
 	got := subset(all, ready, 10, "u")
 	pods := 0
-	for h, weight := range got {
+	for _, h := range got {
 		if ready[h.node.Name] > 0 {
 			pods++
 		}
-		if weight == 0 {
+		if h.weight == 0 {
 			t.Errorf("%s, which takes no new connections, took the place of one that does", h.instance)
 		}
 	}

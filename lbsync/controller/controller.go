@@ -41,6 +41,7 @@ type Controller struct {
 	slices    cache.Indexer
 	caches    map[string]<-chan struct{} // closed when the handlers have seen all that there was; by resource
 	instances *instances
+	hosts     hosts
 	quota     *quota
 	healths   *healths
 	queue     *queue
@@ -60,10 +61,10 @@ func New(cfg Config) (*Controller, error) {
 	c := &Controller{
 		client: cfg.Client, cloud: cfg.Cloud, settings: cfg.Settings,
 		workers: cfg.Workers, gathering: cfg.Gather, verify: cfg.Verify, grace: cfg.Grace, wait: cfg.Wait, dryRun: cfg.DryRun,
-		born: time.Now(), caches: map[string]<-chan struct{}{}, queue: newQueue(), memory: memory{states: map[key]*state{}},
+		born: time.Now(), caches: map[string]<-chan struct{}{}, queue: newQueue(), memory: memory{states: map[key]*state{}, nodesOf: map[key]reach{}},
 	}
 	nodes := cfg.Informers.Core().V1().Nodes().Lister()
-	c.instances = newInstances(cfg.Instances, nodes.Get, c.all)
+	c.instances = newInstances(cfg.Instances, nodes.Get, c.instanceFound)
 	c.healths = &healths{read: cfg.Cloud.Health}
 	c.quota = &quota{read: cfg.TargetQuota, changed: c.all, every: cfg.Verify}
 	if err := c.watch(cfg); err != nil {

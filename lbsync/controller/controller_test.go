@@ -132,9 +132,14 @@ func TestOnlyWhatMattersCausesASync(t *testing.T) {
 		w.pass(10 * time.Millisecond)
 		w.want("due after noise", syncs(), 0)
 		node.Spec.Taints = []corev1.Taint{{Key: "a"}}
+		node.Labels["a"] = "b"
 		w.put(node)
 		w.pass(10 * time.Millisecond)
-		w.want("due after a taint", syncs(), 1)
+		w.want("due after a taint and a label that nobody looks at", syncs(), 0)
+		node.Spec.Taints = []corev1.Taint{{Key: "ToBeDeletedByClusterAutoscaler"}}
+		w.put(node)
+		w.pass(10 * time.Millisecond)
+		w.want("due after a taint that drains", syncs(), 1)
 	}, kubetest.Service("web"), kubetest.Slice("web", at(1)...))
 }
 

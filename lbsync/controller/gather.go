@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/clbsync/clbsync/lbsync"
 	"github.com/clbsync/clbsync/lbsync/annotation"
@@ -25,9 +24,13 @@ func (c *Controller) service(k key) (*corev1.Service, error) {
 }
 
 // gather returns all that decides about the CLB of a Service. It reads caches only. unsure is true while
-// the instance of some node has never been answered.
-func (c *Controller) gather(svc *corev1.Service) (snap lbsync.Snapshot, unsure bool, err error) {
-	nodes, err := c.nodes.List(labels.Everything())
+// the instance of some node has never been answered. actual is what is known of the CLB, nil if nothing is.
+func (c *Controller) gather(svc *corev1.Service, actual *lbsync.LoadBalancer) (snap lbsync.Snapshot, unsure bool, err error) {
+	options, problems := annotation.Parse(svc.Annotations)
+	service := lbsync.Service{Service: svc, Options: options, Problems: problems}
+	// Before the nodes are read: a change of one that this reading misses finds who it concerns.
+	c.memory.reaches(keyOf(svc), reachOf(service, actual))
+	hosts, unsure, err := c.allHosts()
 	if err != nil {
 		return snap, false, err
 	}
@@ -41,13 +44,11 @@ func (c *Controller) gather(svc *corev1.Service) (snap lbsync.Snapshot, unsure b
 	}
 	// The order of a cache is random. That of nodes does not matter; of two slices with one address the last counts.
 	slices.SortFunc(endpoints, func(a, b *discoveryv1.EndpointSlice) int { return cmp.Compare(a.Name, b.Name) })
-	options, problems := annotation.Parse(svc.Annotations)
-	instances, unsure := c.instances.known()
+	service.Slices = endpoints
 	return lbsync.Snapshot{
-		Settings:  c.settings,
-		Services:  []lbsync.Service{{Service: svc, Slices: endpoints, Options: options, Problems: problems}},
-		Nodes:     nodes,
-		Instances: instances,
+		Settings: c.settings,
+		Services: []lbsync.Service{service},
+		Hosts:    hosts,
 
 		TargetQuota: int(c.quota.targets.Load()),
 	}, unsure, nil

@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/clbsync/clbsync/lbsync"
@@ -26,13 +25,13 @@ func (c *Controller) watch(cfg Config) error {
 	services := cfg.Informers.Core().V1().Services()
 	nodes := cfg.Informers.Core().V1().Nodes()
 	slices := cfg.Informers.Discovery().V1().EndpointSlices()
-	if err := slices.Informer().AddIndexers(cache.Indexers{bySlice: func(obj any) ([]string, error) {
-		if slice, ok := obj.(*discoveryv1.EndpointSlice); ok && serviceOf(slice) != "" {
-			return []string{slice.Namespace + "/" + serviceOf(slice)}, nil
-		}
-		return nil, nil
-	}}); err != nil {
-		return fmt.Errorf("index EndpointSlices by Service: %w", err)
+	if err := slices.Informer().AddIndexers(cache.Indexers{
+		bySlice: indexer(func(slice *discoveryv1.EndpointSlice) []string {
+			return []string{slice.Namespace + "/" + serviceOf(slice)}
+		}),
+		byNode: indexer(nodesOf),
+	}); err != nil {
+		return fmt.Errorf("index EndpointSlices by Service and node: %w", err)
 	}
 	c.services, c.nodes, c.slices = services.Lister(), nodes.Lister(), slices.Informer().GetIndexer()
 	for _, w := range []struct {
@@ -51,6 +50,16 @@ func (c *Controller) watch(cfg Config) error {
 		c.caches[w.name] = registration.HasSyncedChecker().Done()
 	}
 	return nil
+}
+
+// indexer indexes the slices of Services.
+func indexer(keys func(*discoveryv1.EndpointSlice) []string) cache.IndexFunc {
+	return func(obj any) ([]string, error) {
+		if slice, ok := obj.(*discoveryv1.EndpointSlice); ok && serviceOf(slice) != "" {
+			return keys(slice), nil
+		}
+		return nil, nil
+	}
 }
 
 // handler calls changed with nil for old when the object is new, and for new when it is gone.
@@ -147,18 +156,6 @@ func sameSlice(a, b *discoveryv1.EndpointSlice) bool {
 		})
 }
 
-func (c *Controller) nodeChanged(before, after *corev1.Node) {
-	if before != nil && after != nil && sameNode(before, after) {
-		return
-	}
-	if after == nil {
-		c.instances.forget(before.Name)
-	} else {
-		c.instances.look(after)
-	}
-	c.all()
-}
-
 // sameNode reports whether nothing that makes a node a target has changed. Kubelets write their status every
 // few seconds; almost all of that is noise here.
 func sameNode(a, b *corev1.Node) bool {
@@ -174,19 +171,6 @@ func ready(node *corev1.Node) corev1.ConditionStatus {
 		}
 	}
 	return ""
-}
-
-// all makes each CLB due: what changed concerns them all.
-func (c *Controller) all() {
-	all, err := c.services.List(labels.Everything())
-	if err != nil {
-		return // a lister over a cache has no error to give
-	}
-	for _, svc := range all {
-		if c.settings.Wants(svc) {
-			c.queue.add(keyOf(svc), c.gathering, due{})
-		}
-	}
 }
 
 // concerns reports whether the Service is to have a CLB of ours, or had one.

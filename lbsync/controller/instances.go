@@ -28,7 +28,7 @@ const (
 type instances struct {
 	find    Instances
 	node    func(name string) (*corev1.Node, error)
-	changed func() // called after an answer that was news
+	changed func(node string, ids ...string) // called after an answer that was news, with the instance before it and since
 
 	queue workqueue.TypedRateLimitingInterface[string] // of node names
 	mu    sync.Mutex
@@ -42,7 +42,7 @@ type instance struct {
 	answered bool   // there was an answer, of whatever address
 }
 
-func newInstances(find Instances, node func(string) (*corev1.Node, error), changed func()) *instances {
+func newInstances(find Instances, node func(string) (*corev1.Node, error), changed func(node string, ids ...string)) *instances {
 	return &instances{
 		find: find, node: node, changed: changed, nodes: map[string]instance{},
 		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
@@ -91,6 +91,13 @@ func (i *instances) known() (ids map[string]string, unsure bool) {
 	return ids, unsure
 }
 
+// of returns the instance that was looked up for a node, "" if none was.
+func (i *instances) of(node string) string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.nodes[node].id
+}
+
 // run works until the queue is shut down.
 func (i *instances) run(ctx context.Context) {
 	var workers sync.WaitGroup
@@ -135,25 +142,25 @@ func (i *instances) next(ctx context.Context) bool {
 		id = ""
 		i.queue.AddAfter(name, lookupMissing)
 	}
-	if i.answer(name, addr, id) {
+	if before, after, news := i.answer(name, addr, id); news {
 		klog.FromContext(ctx).Info("Looked up the instance of a node", "node", name, "address", addr, "instance", id)
-		i.changed()
+		i.changed(name, before, after)
 	}
 	return true
 }
 
-// answer notes what a lookup found and reports whether it is news.
-func (i *instances) answer(name string, addr netip.Addr, id string) bool {
+// answer notes what a lookup found. It returns the instance before and since, and whether there is any news.
+func (i *instances) answer(name string, addr netip.Addr, id string) (was, is string, news bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	before, ok := i.nodes[name]
 	if !ok || before.addr != addr {
-		return false // The node is gone, or was queued again with its new address.
+		return "", "", false // The node is gone, or was queued again with its new address.
 	}
 	after := instance{addr: addr, id: id, answered: true}
 	if id == "" {
 		after.id = before.id
 	}
 	i.nodes[name] = after
-	return after != before
+	return before.id, after.id, after != before
 }

@@ -13,8 +13,9 @@ import (
 
 // memory holds what is known of each CLB between syncs. All of it can be lost: a restart reads again.
 type memory struct {
-	mu     sync.Mutex
-	states map[key]*state
+	mu      sync.Mutex
+	states  map[key]*state
+	nodesOf map[key]reach
 }
 
 // state is what is known of one CLB. Only the worker that has the key reads or writes it, so it needs no lock.
@@ -75,6 +76,20 @@ func (m *memory) forget(k key) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.states, k)
+	delete(m.nodesOf, k)
+}
+
+// reaches keeps which nodes matter to a CLB; reach returns it.
+func (m *memory) reaches(k key, r reach) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.nodesOf[k] = r
+}
+
+func (m *memory) reach(k key) reach {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.nodesOf[k]
 }
 
 // knows reports whether the CLB of the key was worked on.

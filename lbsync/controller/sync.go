@@ -71,7 +71,7 @@ func (c *Controller) ensure(ctx context.Context, r *state, svc *corev1.Service, 
 // when to look again (0: when something changes), and what it found.
 func (c *Controller) pursue(ctx context.Context, r *state, svc *corev1.Service, d due) (*corev1.Service, time.Duration, lbsync.Finding) {
 	f := lbsync.Finding{Hold: c.settings.Timing.RemovalHold}
-	snap, unsure, err := c.gather(svc)
+	snap, unsure, err := c.gather(svc, r.actual)
 	if err != nil {
 		f.Failure = err
 		return svc, 0, f
