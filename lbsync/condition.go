@@ -32,6 +32,7 @@ const (
 	ReasonNoEndpoints Reason = "NoEndpoints"
 	ReasonNoPorts     Reason = "NoPorts"
 	ReasonDrift       Reason = "DriftReported"
+	ReasonPlanOnly    Reason = "PlanOnly"
 	ReasonForHealth   Reason = "WaitingForHealth"
 	ReasonForRoom     Reason = "WaitingForRoom"
 	ReasonForPlace    Reason = "WaitingForListener"
@@ -64,6 +65,8 @@ type Finding struct {
 	Hold            time.Duration // Timing.RemovalHold
 	Skips           []Skip
 	Kept            []Difference // what others changed and is left as found
+	PlanOnly        bool         // the Service wants to see the plan, and nothing changed
+	Plan            Plan         // with PlanOnly
 	Failure         error        // not nil: Actual and Waits need not be right
 }
 
@@ -121,7 +124,7 @@ func failed(err error) metav1.Condition {
 }
 
 // unserved are the reasons of Skips that leave a part of the Service without service.
-var unserved = []Reason{NoNodes, PortTaken, NoNodePort, UnsupportedProtocol}
+var unserved = []Reason{NoNodes, Refused, PortTaken, NoNodePort, UnsupportedProtocol}
 
 // waiting are the reasons of waits that keep BackendsSynced from True, the gravest first. A drain is not
 // among them: what should get traffic gets it. Nor is damping, which would turn the condition to and fro.
@@ -133,6 +136,14 @@ var waiting = []struct {
 }
 
 func (f Finding) synced() metav1.Condition {
+	if f.PlanOnly && !f.Plan.Empty() {
+		then := ""
+		if f.Plan.Delete != nil {
+			then = ": CLB " + f.Plan.Delete.ID + " and the Service stay until the annotation is removed"
+		}
+		return condition(ConditionSynced, false, ReasonPlanOnly, "%s planned and not made, since the annotation %s is \"plan\"%s",
+			are(strings.Count(f.Plan.String(), "\n"), "change"), annotation.Mode, then)
+	}
 	for _, reason := range unserved {
 		for _, s := range f.Skips {
 			if s.Reason == reason {

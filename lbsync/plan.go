@@ -73,6 +73,17 @@ func (p Plan) String() string {
 	return b.String()
 }
 
+// Brief is String in at most so many bytes: whole lines, and the number of those that are left out.
+func (p Plan) Brief(most int) string {
+	text := p.String()
+	if len(text) <= most {
+		return text
+	}
+	cut := most - len("… and 1000000 more\n")
+	end := strings.LastIndexByte(text[:max(cut, 0)], '\n') + 1
+	return fmt.Sprintf("%s… and %d more\n", text[:end], strings.Count(text[end:], "\n"))
+}
+
 func (i Instance) describe() string {
 	if i.Internal {
 		return fmt.Sprintf("%q internal %s", i.Name, i.SubnetID)

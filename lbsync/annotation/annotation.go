@@ -22,6 +22,7 @@ type Options struct {
 	WeightByPods    bool   // under Local, weight a node by the number of its ready pods
 	Backends        string // label selector of the nodes that are bound; empty: all
 	AllowRemoval    bool   // a held removal may go on
+	PlanOnly        bool   // plans are shown and nothing is written to CLB
 	Drift           string // "repair" or "report"; empty: as the cloud config says
 	LoadBalancerID  string // what the controller wrote last; a cache key, never a proof of ownership
 }

@@ -27,6 +27,10 @@ func TestParse(t *testing.T) {
 			problems: []string{WeightByPods + `="1": want "true" or "false"`, BindNodesOfPods + `="True": want "true" or "false"`}},
 		"a word is one of those that there are": {
 			in: map[string]string{Drift: "reports"}, problems: []string{Drift + `="reports": want "repair" or "report"`}},
+		"a mode that there is not stops the Service": {
+			in: map[string]string{Mode: "planned"}, problems: []string{Mode + `="planned": want "plan"`}, blocking: true},
+		"a mode": {
+			in: map[string]string{Mode: "plan", Plan: "- clb lb-1"}, want: Options{PlanOnly: true}},
 		"a word": {
 			in: map[string]string{Drift: "report"}, want: Options{Drift: "report"}},
 		"a subnet that is none stops the Service": {

@@ -19,6 +19,8 @@ const (
 	Backends        = k8sPrefix + "qcloud-loadbalancer-backends-label"
 	AllowRemoval    = Prefix + "allow-removal"
 	Drift           = Prefix + "drift"
+	Mode            = Prefix + "mode"
+	Plan            = Prefix + "plan"
 )
 
 // Key is a row of the table.
@@ -54,6 +56,12 @@ var Keys = []Key{
 	{Name: Drift, Value: choice([]string{"repair", "report"}, func(o *Options) *string { return &o.Drift }),
 		Doc:   "What becomes of what somebody else changes on the CLB: repair sets it right at the next verification; report leaves it as found until something else is asked for there. Both say so in an Event (DriftDetected). What was reported is not remembered over a restart of the controller, which sets it right. Default: what the cloud config says (drift), else repair.",
 		DocZH: "CLB 被他人改动时如何处理：repair 在下次核对时改回；report 保持现状，直到该处的期望值发生变化。两者都会产生事件（DriftDetected）。控制器重启后不再记得已报告的改动，会将其改回。默认取云配置的 drift，未配置则为 repair。"},
+	{Name: Mode, Value: word("plan", func(o *Options) *bool { return &o.PlanOnly }), Blocking: true,
+		Doc:   "plan: what would be changed is shown in the annotation " + Plan + " and in an Event (Plan), and nothing is written to CLB, neither created nor changed nor deleted. A Service that is deleted meanwhile stays, by its finalizer, as long as it has a CLB and this annotation; its condition BackendsSynced says so. Without the annotation everything goes on.",
+		DocZH: "plan：将要进行的变更写入注解 " + Plan + " 并产生事件（Plan），不对 CLB 做任何写操作：不创建、不修改、不删除。此时删除 Service，只要它还有 CLB 且保留该注解，Service 就会因 finalizer 而保留，状态条件 BackendsSynced 会说明原因。移除该注解后恢复正常。"},
+	{Name: Plan, Value: anything(nil), ReadOnly: true,
+		Doc:   "With " + Mode + ": plan, what would be changed now, a line per change in the order in which it would be made, cut after 4,000 bytes with the number of lines that are left out.",
+		DocZH: Mode + " 为 plan 时，此刻将要进行的变更：按执行顺序每行一条，超过 4000 字节则截断，并注明省略的行数。"},
 	{Name: LoadBalancerID, Value: anything(func(o *Options) *string { return &o.LoadBalancerID }), ReadOnly: true,
 		Doc:   "The ID of the CLB that serves the Service.",
 		DocZH: "该 Service 正在使用的 CLB 的 ID。"},

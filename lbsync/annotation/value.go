@@ -34,6 +34,17 @@ func boolean(field func(*Options) *bool) Value {
 	}}
 }
 
+// word takes one word and notes that it is there.
+func word(word string, field func(*Options) *bool) Value {
+	return Value{Type: `"` + word + `"`, set: func(o *Options, s string) error {
+		if s != word {
+			return errValue
+		}
+		*field(o) = true
+		return nil
+	}}
+}
+
 // choice takes one of the words.
 func choice(words []string, field func(*Options) *string) Value {
 	return Value{Type: `"` + strings.Join(words, `" or "`) + `"`, set: func(o *Options, s string) error {

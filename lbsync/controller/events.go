@@ -150,18 +150,20 @@ func (c *Controller) report(ctx context.Context, r *state, svc *corev1.Service, 
 
 func ofNode(s lbsync.Skip) bool { return strings.HasPrefix(s.Object, "node ") }
 
-// show makes the plan of a dry run known, if it is another than before.
+const nothingToChange = "Nothing to change"
+
+// show makes a plan that is not carried out known, if it is another than before.
 func (c *Controller) show(ctx context.Context, r *state, svc *corev1.Service, plan lbsync.Plan) {
-	text := plan.String()
-	if text == r.shown {
+	text, brief := plan.String(), plan.Brief(messageMax)
+	if plan.Empty() {
+		text, brief = nothingToChange, nothingToChange
+	}
+	if text == r.shown || c.dryRun && plan.Empty() && r.shown == "" {
 		return
 	}
 	r.shown = text
-	klog.FromContext(ctx).Info("Dry run", "plan", text)
-	if text == "" {
-		text = "Nothing to change"
-	}
-	c.tell(svc, corev1.EventTypeNormal, eventPlan, strings.TrimSuffix(text, "\n"))
+	klog.FromContext(ctx).Info("Planned only", "plan", text, "dryRun", c.dryRun)
+	c.tell(svc, corev1.EventTypeNormal, eventPlan, strings.TrimSuffix(brief, "\n"))
 }
 
 func blocker(skips []lbsync.Skip) string {

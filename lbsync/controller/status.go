@@ -59,14 +59,14 @@ const (
 func (c *Controller) publish(ctx context.Context, r *state, svc *corev1.Service, f lbsync.Finding) (again time.Duration, err error) {
 	to := svc.DeepCopy()
 	if f.Actual.Present {
-		if to.Annotations == nil {
-			to.Annotations = map[string]string{}
-		}
-		to.Annotations[annotation.LoadBalancerID] = f.Actual.Instance.ID
+		metav1.SetMetaDataAnnotation(&to.ObjectMeta, annotation.LoadBalancerID, f.Actual.Instance.ID)
 		status := corev1.LoadBalancerStatus{Ingress: lbsync.Ingress(f.Actual.Instance)}
 		if len(f.Actual.Listeners) > 0 && len(status.Ingress) > 0 && !helpers.LoadBalancerStatusEqual(&svc.Status.LoadBalancer, &status) {
 			to.Status.LoadBalancer = status
 		}
+	}
+	if !f.PlanOnly && f.Failure == nil {
+		delete(to.Annotations, annotation.Plan)
 	}
 	if c.stopped() || f.Failure != nil && passing(f.Failure, r.failures+1) {
 		// What was found is only half of it, or about to pass.
@@ -77,14 +77,41 @@ func (c *Controller) publish(ctx context.Context, r *state, svc *corev1.Service,
 	conditions, news := lbsync.Renew(svc.Status.Conditions, lbsync.Conditions(f), svc.Generation, now)
 	// A failure may not be looked at again for minutes, and repeats itself at the pace of its backoff only.
 	free := f.Failure != nil || !equality.Semantic.DeepEqual(svc, to)
+	plan := planned(f, svc.Annotations[annotation.Plan])
+	if plan != svc.Annotations[annotation.Plan] {
+		news = lbsync.Turn
+	}
 	write, again := r.due(news, now, free)
 	if write {
 		to.Status.Conditions = conditions
+		if plan != "" {
+			metav1.SetMetaDataAnnotation(&to.ObjectMeta, annotation.Plan, plan)
+		}
 	}
 	if _, err = c.patch(ctx, svc, to); err == nil && write {
 		r.written, r.stale = now, time.Time{}
 	}
 	return again, err
+}
+
+// planMax bounds the annotation, in bytes: what people read, and far less than annotations may have in all.
+const planMax = 4000
+
+// planned is the text of the annotation that shows the plan of a Service that wants to see it; before is its present
+// one, which stays if nothing could be planned now.
+func planned(f lbsync.Finding, before string) string {
+	why := blocker(f.Skips)
+	switch {
+	case !f.PlanOnly:
+		return ""
+	case f.Failure != nil:
+		return before
+	case why != "":
+		return "Nothing is planned: " + why
+	case f.Plan.Empty():
+		return nothingToChange
+	}
+	return f.Plan.Brief(planMax)
 }
 
 // due decides whether conditions are written now, and if not, when to look again; 0: at the next occasion.
@@ -115,6 +142,7 @@ func (r *state) due(news lbsync.News, now time.Time, free bool) (write bool, aga
 func (c *Controller) release(ctx context.Context, svc *corev1.Service) error {
 	to := svc.DeepCopy()
 	delete(to.Annotations, annotation.LoadBalancerID)
+	delete(to.Annotations, annotation.Plan)
 	to.Status.LoadBalancer = corev1.LoadBalancerStatus{}
 	to.Status.Conditions = lbsync.NotOurs(svc.Status.Conditions)
 	to.Finalizers = slices.DeleteFunc(to.Finalizers, func(f string) bool {

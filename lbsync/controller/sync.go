@@ -14,6 +14,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/clbsync/clbsync/lbsync"
+	"github.com/clbsync/clbsync/lbsync/annotation"
 )
 
 // sync takes the CLB of a key as far as it can go now. It returns when to look again; 0: when something changes.
@@ -70,16 +71,54 @@ func (c *Controller) ensure(ctx context.Context, r *state, svc *corev1.Service, 
 // pursue takes the CLB of a Service towards what the Service asks for. It returns the Service as it is then,
 // when to look again (0: when something changes), and what it found.
 func (c *Controller) pursue(ctx context.Context, r *state, svc *corev1.Service, d due) (*corev1.Service, time.Duration, lbsync.Finding) {
+	if d.changed {
+		r.refused = nil
+	}
+	begun := time.Now()
+	f := c.look(ctx, r, svc, begun)
+	if f.Failure != nil || lbsync.Blocked(f.Skips) {
+		return svc, 0, f
+	}
+	if c.dryRun || f.PlanOnly {
+		f.Plan = lbsync.Diff(f.Actual, f.Desired)
+		c.show(ctx, r, svc, f.Plan)
+		return svc, max(time.Until(r.verify), atOnce), f
+	}
+	r.shown = ""
+	if f.Actual.Present || len(f.Desired.Listeners) > 0 {
+		now, err := c.addFinalizer(ctx, svc)
+		if err != nil {
+			f.Failure = err
+			return svc, 0, f
+		}
+		svc = now
+	}
+	known := len(r.refused)
+	var step lbsync.Step
+	f.Actual, step, f.Failure = c.steps(ctx, r, svc, f.Actual, f.Desired, d)
+	f.Waits, f.Held = step.Waits, step.Held
+	if f.Failure == nil {
+		r.retried(begun)
+	}
+	if len(r.refused) > known {
+		return svc, atOnce, f // to say so
+	}
+	return svc, soonest(soonest(step.Again, r.nextTry(begun)), max(time.Until(r.verify), atOnce)), f
+}
+
+// look finds out what a Service asks for and what there is, and reports what is left out. It changes nothing.
+func (c *Controller) look(ctx context.Context, r *state, svc *corev1.Service, now time.Time) lbsync.Finding {
 	f := lbsync.Finding{Hold: c.settings.Timing.RemovalHold}
 	snap, unsure, err := c.gather(svc, r.actual)
 	if err != nil {
 		f.Failure = err
-		return svc, 0, f
+		return f
 	}
+	f.PlanOnly = snap.Services[0].Options.PlanOnly
 	f.Desired, f.Skips = lbsync.Desired(snap)
 	if lbsync.Blocked(f.Skips) {
 		c.report(ctx, r, svc, f.Skips)
-		return svc, 0, f
+		return f
 	}
 	r.follow(c.policyOf(snap.Services[0]))
 	f.Actual, f.Failure = c.actual(ctx, r, f.Desired.Instance.Owner, snap.Services[0])
@@ -90,43 +129,18 @@ func (c *Controller) pursue(ctx context.Context, r *state, svc *corev1.Service, 
 	} else {
 		f.Skips = append(f.Skips, unavailable(f.Desired, f.Skips)...)
 	}
-	if d.changed {
-		r.refused = nil
-	}
-	begun := time.Now()
-	leftOut, refusals := r.leftOut(f.Desired, begun)
+	leftOut, refusals := r.leftOut(f.Desired, now)
 	f.Skips = append(f.Skips, refusals...)
 	f.Desired = leftOut.Without(f.Actual, f.Desired)
 	f.Skips = append(f.Skips, r.twins...)
 	c.report(ctx, r, svc, f.Skips)
 	if f.Failure != nil {
-		return svc, 0, f
+		return f
 	}
 	desired, tolerance := lbsync.Tolerate(f.Actual, f.Desired, r.tolerance)
 	r.tolerate(tolerance)
 	f.Desired, f.Kept = desired, tolerance.Differences()
-	if c.dryRun {
-		c.show(ctx, r, svc, lbsync.Diff(f.Actual, f.Desired))
-		return svc, max(time.Until(r.verify), atOnce), f
-	}
-	if f.Actual.Present || len(f.Desired.Listeners) > 0 {
-		now, err := c.addFinalizer(ctx, svc)
-		if err != nil {
-			f.Failure = err
-			return svc, 0, f
-		}
-		svc = now
-	}
-	var step lbsync.Step
-	f.Actual, step, f.Failure = c.steps(ctx, r, svc, f.Actual, f.Desired, d)
-	f.Waits, f.Held = step.Waits, step.Held
-	if f.Failure == nil {
-		r.retried(begun)
-	}
-	if len(r.refused) > len(refusals) {
-		return svc, atOnce, f // to say so
-	}
-	return svc, soonest(soonest(step.Again, r.nextTry(begun)), max(time.Until(r.verify), atOnce)), f
+	return f
 }
 
 // soonest returns the shorter of two times until a CLB is looked at again, of which 0 is never.
@@ -150,7 +164,8 @@ func (c *Controller) actual(ctx context.Context, r *state, owner lbsync.Owner, s
 	if err != nil {
 		return lbsync.LoadBalancer{}, err
 	}
-	if r.actual != nil && !c.dryRun { // In a dry run it is the real controller that changes the CLB.
+	// In a dry run it is the real controller that changes the CLB; where nothing is written, the plan says it all.
+	if r.actual != nil && !c.dryRun && !svc.Options.PlanOnly {
 		c.verified(ctx, r, svc.Service, lbsync.Drift(*r.actual, lb))
 	}
 	// Spread from half to one and a half of the time, so that what a restart read at once is not verified at once.
@@ -284,6 +299,9 @@ func (c *Controller) retire(ctx context.Context, r *state, svc *corev1.Service, 
 			c.show(ctx, r, svc, lbsync.Diff(actual, desired))
 			return outcome{present: true}
 		}
+		if o, _ := annotation.Parse(svc.Annotations); o.PlanOnly {
+			return c.leave(ctx, r, svc, lbsync.Finding{PlanOnly: true, Actual: actual, Plan: lbsync.Diff(actual, desired)}, live)
+		}
 		if last == "" {
 			c.recorder.Event(svc, corev1.EventTypeNormal, eventDeleting, "Deleting load balancer")
 		}
@@ -294,4 +312,17 @@ func (c *Controller) retire(ctx context.Context, r *state, svc *corev1.Service, 
 		last = found[0].ID
 	}
 	return outcome{present: true}
+}
+
+// leave does not delete the CLB of a Service that wants to see the plan only. A Service that is still there says why
+// it stays. One that is gone, since somebody took its finalizer off, leaves its CLB behind: nothing is written.
+func (c *Controller) leave(ctx context.Context, r *state, svc *corev1.Service, f lbsync.Finding, live bool) outcome {
+	c.show(ctx, r, svc, f.Plan)
+	if !live {
+		klog.FromContext(ctx).Error(nil, "A CLB is left behind: its Service is gone, and was to be planned for only", "clb", f.Actual.Instance.ID, "annotation", annotation.Mode)
+		return outcome{}
+	}
+	r.written = time.Time{} // Nobody looks again before the Service changes.
+	_, err := c.publish(ctx, r, svc, f)
+	return outcome{present: true, err: err}
 }
