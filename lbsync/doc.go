@@ -21,5 +21,6 @@
 //	Binding       a target of a listener
 //	Weight        the share of a binding: 0 (no new connections) to 100
 //	Plan          changes, sorted; Step: the part of a plan that is safe now, and when to look again
+//	Gate          what becomes of a pod's readiness gate, which waits for the pod's node to be a healthy target
 //	Skip          something that was left out of the desired state, and why
 package lbsync

@@ -15,7 +15,8 @@ type endpoints struct {
 
 // endpointsOf reads the IPv4 slices of a Service for one of its ports. An endpoint whose address stands in
 // two slices counts once, and a terminating twin gives way: while a pod moves from slice to slice, both are
-// there for a moment.
+// there for a moment. Under Local an endpoint that only our own readiness gate holds up counts as ready, if
+// the nodes' agents serve it: its node has to be bound and healthy before the gate opens.
 func endpointsOf(svc Service, port corev1.ServicePort) endpoints {
 	ready, serving := map[string]string{}, map[string]string{} // address → node
 	for _, slice := range svc.Slices {
@@ -27,7 +28,7 @@ func endpointsOf(svc Service, port corev1.ServicePort) endpoints {
 				continue
 			}
 			switch {
-			case isTrue(e.Conditions.Ready, true):
+			case isTrue(e.Conditions.Ready, true), svc.admits(e):
 				ready[e.Addresses[0]] = *e.NodeName
 			case isTrue(e.Conditions.Serving, true) && isTrue(e.Conditions.Terminating, false):
 				serving[e.Addresses[0]] = *e.NodeName
@@ -60,6 +61,11 @@ func (e endpoints) hosts(byNode map[string]*host) []*host {
 		}
 	}
 	return out
+}
+
+// admits reports whether the endpoint is a pod that waits for our gate alone.
+func (s Service) admits(e discoveryv1.Endpoint) bool {
+	return len(s.Gated) > 0 && local(s) && e.TargetRef != nil && s.Gated[e.TargetRef.UID] && !isTrue(e.Conditions.Terminating, false)
 }
 
 // none reports whether nobody, anywhere, serves.

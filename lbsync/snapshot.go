@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/clbsync/clbsync/lbsync/annotation"
 )
@@ -33,6 +34,9 @@ type Service struct {
 	Slices   []*discoveryv1.EndpointSlice // those labelled with its name
 	Options  annotation.Options           // from its annotations
 	Problems []annotation.Problem         // with its annotations
+	// Gated holds the pods, by UID, that nothing but their readiness gate keeps from being ready, or nothing any
+	// more. It is empty unless node agents serve them (GateSettings.NodeAgent).
+	Gated map[types.UID]bool
 }
 
 // Settings is what the cloud config says about every CLB of the cluster.
@@ -46,6 +50,7 @@ type Settings struct {
 	UDPCheck          bool        // UDP listeners ping their targets; some accounts refuse it
 	Check             HealthCheck
 	Timing            Timing
+	Gate              GateSettings
 }
 
 // NotReadyPolicy is what becomes of the targets of nodes that are not ready. CLB's own health check sees a
@@ -76,6 +81,7 @@ func DefaultSettings() Settings {
 		Check:    HealthCheck{On: true, Interval: 5 * time.Second, Timeout: 2 * time.Second, Healthy: 3, Unhealthy: 3},
 		Timing: Timing{HealthDeadline: 2 * time.Minute, Drain: 30 * time.Second, Poll: 2 * time.Second,
 			RemovalHold: 10 * time.Minute, Programming: time.Second, Damping: 5 * time.Second},
+		Gate: GateSettings{Enabled: true},
 	}
 }
 
@@ -94,6 +100,9 @@ func (s Settings) Validate() error {
 	between("handover.removalHold", s.Timing.RemovalHold, 0, 24*time.Hour)
 	between("handover.programming", s.Timing.Programming, 0, time.Minute)
 	between("handover.damping", s.Timing.Damping, 0, time.Minute)
+	if s.Gate.Deadline != 0 {
+		between("readinessGate.deadline", s.Gate.Deadline, time.Second, time.Hour)
+	}
 	between("handover.poll", s.Timing.Poll, 100*time.Millisecond, time.Minute)
 	for _, n := range []struct {
 		field string

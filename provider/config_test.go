@@ -39,6 +39,7 @@ endpoints: {clb: "http://127.0.0.1:8090", cvm: https://cvm.internal.tencentcloud
 rateLimits: {default: 15, actions: {DescribeTargets: 2.5}}
 healthCheck: {interval: 10s, timeout: 4s, healthy: 2, unhealthy: 10}
 handover: {healthDeadline: 5m, drain: 0s, poll: 500ms, removalHold: 0s, programming: 3s, damping: 1s}
+readinessGate: {enabled: false, nodeAgent: true, deadline: 90s}
 notReadyNodes: keep
 drift: report
 udpHealthCheck: false
@@ -57,6 +58,7 @@ verifyInterval: 1h
 			Check:    lbsync.HealthCheck{On: true, Interval: 10 * time.Second, Timeout: 4 * time.Second, Healthy: 2, Unhealthy: 10},
 			NotReady: lbsync.KeepNotReady, Drift: lbsync.ReportDrift,
 			Timing: lbsync.Timing{HealthDeadline: 5 * time.Minute, Programming: 3 * time.Second, Poll: 500 * time.Millisecond, Damping: time.Second},
+			Gate:   lbsync.GateSettings{NodeAgent: true, Deadline: 90 * time.Second},
 		},
 		Credentials: Credentials{"AKIDx", "keyx", "tokenx"},
 		Endpoints:   Endpoints{"http://127.0.0.1:8090", "https://cvm.internal.tencentcloudapi.com", "http://[::1]:1/tag", "http://sts", "http://md"},

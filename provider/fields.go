@@ -95,6 +95,16 @@ var Fields = []Field{
 		Doc:   "The least time between two changes of weights that neither open nor close a target.",
 		DocZH: "两次普通权重调整（不启用也不停用后端）之间的最短间隔。"},
 
+	{Key: "readinessGate.enabled", Default: "true", Value: boolean(func(c *CloudConfig) *bool { return &c.Settings.Gate.Enabled }),
+		Doc:   "Whether the readiness gate clbsync.io/target-health of pods is worked on. It takes a watch of all pods. Without it such pods never become ready.",
+		DocZH: "是否处理 Pod 的就绪门控 clbsync.io/target-health，需要监听所有 Pod。关闭后，带有该门控的 Pod 不会就绪。"},
+	{Key: "readinessGate.nodeAgent", Default: "false", Value: boolean(func(c *CloudConfig) *bool { return &c.Settings.Gate.NodeAgent }),
+		Doc:   "Whether clb-node-agent runs on every node with --readiness-gate, so that under Local a pod can wait for CLB also where it is the only one on its node.",
+		DocZH: "每个节点是否都以 --readiness-gate 运行 clb-node-agent。开启后，Local 策略下即使 Pod 是其节点上唯一的一个，也能等待 CLB。"},
+	{Key: "readinessGate.deadline", Value: duration(time.Second, time.Hour, 0, func(c *CloudConfig) *time.Duration { return &c.Settings.Gate.Deadline }),
+		Doc:   "How long a pod whose containers are ready waits for CLB at most. Default: handover.healthDeadline.",
+		DocZH: "容器就绪的 Pod 最多等待 CLB 多久。默认同 handover.healthDeadline。"},
+
 	{Key: "notReadyNodes", Default: "drain", Value: choice(func(c *CloudConfig) *lbsync.NotReadyPolicy { return &c.Settings.NotReady }, lbsync.DrainNotReady, lbsync.KeepNotReady, lbsync.RemoveNotReady),
 		Doc:   "What becomes of the targets of nodes that are not ready. drain: no new connections while other nodes can take them; keep: nothing; remove: they are no targets.",
 		DocZH: "未就绪节点的后端如何处理。drain：其他节点可用时不再接收新连接；keep：不处理；remove：不作为后端。"},

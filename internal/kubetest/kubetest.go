@@ -5,6 +5,7 @@ package kubetest
 
 import (
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -97,4 +98,28 @@ func endpoint(node, address string, ready, serving, terminating bool) discoveryv
 		Addresses: []string{address}, NodeName: &node,
 		Conditions: discoveryv1.EndpointConditions{Ready: &ready, Serving: &serving, Terminating: &terminating},
 	}
+}
+
+// OfPod returns the endpoint with the pod, by its UID, that it stands for.
+func OfPod(e discoveryv1.Endpoint, uid string) discoveryv1.Endpoint {
+	e.TargetRef = &corev1.ObjectReference{Kind: "Pod", Namespace: "default", Name: uid, UID: types.UID(uid)}
+	return e
+}
+
+// Gated returns a pod app=<app> on a node, its name as UID, that nothing but the gate keeps from being ready since
+// then.
+func Gated(name, app, node string, gate corev1.PodConditionType, since time.Time) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID(name), Labels: map[string]string{"app": app}},
+		Spec:       corev1.PodSpec{NodeName: node, ReadinessGates: []corev1.PodReadinessGate{{ConditionType: gate}}},
+		Status: corev1.PodStatus{Conditions: []corev1.PodCondition{
+			{Type: corev1.PodReady, Status: corev1.ConditionFalse, LastTransitionTime: metav1.NewTime(since)},
+			{Type: corev1.ContainersReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(since)},
+		}},
+	}
+}
+
+// Selecting sets the selector to app=<app>.
+func Selecting(app string) func(*corev1.Service) {
+	return func(s *corev1.Service) { s.Spec.Selector = map[string]string{"app": app} }
 }

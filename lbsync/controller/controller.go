@@ -44,6 +44,7 @@ type Controller struct {
 	hosts     hosts
 	quota     *quota
 	healths   *healths
+	gates     *gates // nil: readiness gates are not worked on
 	queue     *queue
 	memory    memory
 
@@ -61,7 +62,7 @@ func New(cfg Config) (*Controller, error) {
 	c := &Controller{
 		client: cfg.Client, cloud: cfg.Cloud, settings: cfg.Settings,
 		workers: cfg.Workers, gathering: cfg.Gather, verify: cfg.Verify, grace: cfg.Grace, wait: cfg.Wait, dryRun: cfg.DryRun,
-		born: time.Now(), caches: map[string]<-chan struct{}{}, queue: newQueue(), memory: memory{states: map[key]*state{}, nodesOf: map[key]reach{}},
+		born: time.Now(), caches: map[string]<-chan struct{}{}, queue: newQueue(), memory: memory{states: map[key]*state{}, nodesOf: map[key]reach{}, actuals: map[key]*lbsync.LoadBalancer{}},
 	}
 	nodes := cfg.Informers.Core().V1().Nodes().Lister()
 	c.instances = newInstances(cfg.Instances, nodes.Get, c.instanceFound)
@@ -69,6 +70,11 @@ func New(cfg Config) (*Controller, error) {
 	c.quota = &quota{read: cfg.TargetQuota, changed: c.all, every: cfg.Verify}
 	if err := c.watch(cfg); err != nil {
 		return nil, err
+	}
+	if cfg.Settings.Gate.Enabled && !cfg.DryRun {
+		if c.gates, err = newGates(c, cfg); err != nil {
+			return nil, err
+		}
 	}
 	return c, nil
 }
@@ -90,6 +96,7 @@ func (c *Controller) Run(ctx context.Context) {
 	lookups.Go(func() { c.instances.run(ctx) })
 	if c.waitForCaches(ctx) {
 		c.quota.first(ctx)
+		c.gates.first(ctx)
 		lookups.Go(func() { c.quota.run(ctx) })
 		logger.Info("Started", "workers", c.workers, "cluster", c.settings.ClusterID, "classOnly", c.settings.ClassOnly, "dryRun", c.dryRun)
 		for range c.workers {
@@ -97,6 +104,9 @@ func (c *Controller) Run(ctx context.Context) {
 				for c.next(inFlight) {
 				}
 			})
+		}
+		if c.gates != nil {
+			workers.Go(func() { c.gates.run(inFlight) })
 		}
 	}
 	<-ctx.Done()
@@ -170,6 +180,7 @@ func (c *Controller) next(ctx context.Context) bool {
 	ctx = klog.NewContext(ctx, klog.FromContext(ctx).WithValues("service", k))
 	begun := time.Now()
 	again, out := c.sync(ctx, k, r, d)
+	c.memory.noteActual(k, r.actual)
 	for _, w := range d.waiters {
 		w <- out // Each has room for it.
 	}

@@ -30,6 +30,12 @@ func (c *Controller) gather(svc *corev1.Service, actual *lbsync.LoadBalancer) (s
 	service := lbsync.Service{Service: svc, Options: options, Problems: problems}
 	// Before the nodes are read: a change of one that this reading misses finds who it concerns.
 	c.memory.reaches(keyOf(svc), reachOf(service, actual))
+	return c.snapshot(service)
+}
+
+// snapshot returns all that decides about the CLB of a Service that has no Slices yet, as the caches have it now.
+func (c *Controller) snapshot(service lbsync.Service) (snap lbsync.Snapshot, unsure bool, err error) {
+	svc := service.Service
 	hosts, unsure, err := c.allHosts()
 	if err != nil {
 		return snap, false, err
@@ -44,7 +50,7 @@ func (c *Controller) gather(svc *corev1.Service, actual *lbsync.LoadBalancer) (s
 	}
 	// The order of a cache is random. That of nodes does not matter; of two slices with one address the last counts.
 	slices.SortFunc(endpoints, func(a, b *discoveryv1.EndpointSlice) int { return cmp.Compare(a.Name, b.Name) })
-	service.Slices = endpoints
+	service.Slices, service.Gated = endpoints, c.gates.admitted(svc.Namespace)
 	return lbsync.Snapshot{
 		Settings: c.settings,
 		Services: []lbsync.Service{service},

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/clbsync/clbsync/lbsync"
@@ -146,14 +147,21 @@ func (c *Controller) trigger(before, after *discoveryv1.EndpointSlice) time.Time
 	return at
 }
 
-// sameSlice reports whether nothing that decides about targets has changed: zones, hints, host names and
-// the pods' names do not.
+// sameSlice reports whether nothing that decides about targets has changed: zones, hints and host names do
+// not. Which pods they are does, since some count before they are ready.
 func sameSlice(a, b *discoveryv1.EndpointSlice) bool {
 	return serviceOf(a) == serviceOf(b) && a.AddressType == b.AddressType && equality.Semantic.DeepEqual(a.Ports, b.Ports) &&
 		slices.EqualFunc(a.Endpoints, b.Endpoints, func(a, b discoveryv1.Endpoint) bool {
 			return slices.Equal(a.Addresses, b.Addresses) && equality.Semantic.DeepEqual(a.NodeName, b.NodeName) &&
-				equality.Semantic.DeepEqual(a.Conditions, b.Conditions)
+				equality.Semantic.DeepEqual(a.Conditions, b.Conditions) && podOf(a) == podOf(b)
 		})
+}
+
+func podOf(e discoveryv1.Endpoint) types.UID {
+	if e.TargetRef == nil {
+		return ""
+	}
+	return e.TargetRef.UID
 }
 
 // sameNode reports whether nothing that makes a node a target has changed. Kubelets write their status every

@@ -16,6 +16,7 @@ type memory struct {
 	mu      sync.Mutex
 	states  map[key]*state
 	nodesOf map[key]reach
+	actuals map[key]*lbsync.LoadBalancer // as the last syncs left them, for others than the workers; nobody changes what is in it
 }
 
 // state is what is known of one CLB. Only the worker that has the key reads or writes it, so it needs no lock.
@@ -77,6 +78,7 @@ func (m *memory) forget(k key) {
 	defer m.mu.Unlock()
 	delete(m.states, k)
 	delete(m.nodesOf, k)
+	delete(m.actuals, k)
 }
 
 // reaches keeps which nodes matter to a CLB; reach returns it.
@@ -97,4 +99,25 @@ func (m *memory) knows(k key) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.states[k] != nil
+}
+
+// noteActual keeps the CLB as a sync has left it; nil: it is not known.
+func (m *memory) noteActual(k key, actual *lbsync.LoadBalancer) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.states[k] == nil || actual == nil {
+		delete(m.actuals, k)
+		return
+	}
+	m.actuals[k] = actual
+}
+
+// lastActual returns it, the zero value if it is not known.
+func (m *memory) lastActual(k key) lbsync.LoadBalancer {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if lb := m.actuals[k]; lb != nil {
+		return *lb
+	}
+	return lbsync.LoadBalancer{}
 }

@@ -32,9 +32,14 @@ var (
 		Help: "Differences that a verification found between a CLB and what was last read of it or written to it, by what differs."}, []string{"what"})
 	driftKept = metrics.NewGauge(&metrics.GaugeOpts{Namespace: namespace, Name: "drift_unrepaired_services", StabilityLevel: metrics.ALPHA,
 		Help: "Services whose CLB has drift that is left as found."})
+	gatesWaiting = metrics.NewGauge(&metrics.GaugeOpts{Namespace: namespace, Name: "readiness_gates_waiting", StabilityLevel: metrics.ALPHA,
+		Help: "Pods that nothing but the readiness gate keeps from being ready, when they were last looked at."})
+	gateSeconds = metrics.NewHistogramVec(&metrics.HistogramOpts{Namespace: namespace, Name: "readiness_gate_duration_seconds", StabilityLevel: metrics.ALPHA,
+		Help:    "Time that pods waited for their readiness gate alone, by the reason why it opened.",
+		Buckets: metrics.ExponentialBuckets(0.1, 2, 14)}, []string{"reason"})
 
 	registerMetrics = sync.OnceFunc(func() {
-		legacyregistry.MustRegister(syncSeconds, changesTotal, skipsNow, programmingSeconds, driftTotal, driftKept)
+		legacyregistry.MustRegister(syncSeconds, changesTotal, skipsNow, programmingSeconds, driftTotal, driftKept, gatesWaiting, gateSeconds)
 	})
 )
 

@@ -138,6 +138,8 @@ func resourceOf(o runtime.Object) schema.GroupVersionResource {
 		return corev1.SchemeGroupVersion.WithResource("services")
 	case *corev1.Node:
 		return corev1.SchemeGroupVersion.WithResource("nodes")
+	case *corev1.Pod:
+		return corev1.SchemeGroupVersion.WithResource("pods")
 	case *discoveryv1.EndpointSlice:
 		return discoveryv1.SchemeGroupVersion.WithResource("endpointslices")
 	}
@@ -201,14 +203,17 @@ func (w *world) record() {
 	})
 }
 
-// identify refuses patches of Services that do not say which one they mean: by its UID, since a name can be
+// identify refuses patches of Services and Pods that do not say which one they mean: by its UID, since a name can be
 // somebody else's by the time the patch arrives.
 func (w *world) identify() {
-	w.client.PrependReactor("patch", "services", func(action clienttesting.Action) (bool, runtime.Object, error) {
+	w.client.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		a := action.(clienttesting.PatchAction)
+		if a.GetResource().Resource == "events" {
+			return false, nil, nil
+		}
 		var named struct{ Metadata struct{ UID string } }
 		if err := json.Unmarshal(a.GetPatch(), &named); err != nil || named.Metadata.UID == "" {
-			w.Errorf("a patch of Service %s has no UID: %s", a.GetName(), a.GetPatch())
+			w.Errorf("a patch of %s %s has no UID: %s", a.GetResource().Resource, a.GetName(), a.GetPatch())
 		}
 		return false, nil, nil
 	})
