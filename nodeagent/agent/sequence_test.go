@@ -63,10 +63,12 @@ func (s *scene) becomes(t *testing.T, network, want string) {
 }
 
 // health asks the health port; 0 means no answer.
-func (s *scene) health() int {
+func (s *scene) health() int { return s.healthOn(healthPort) }
+
+func (s *scene) healthOn(port int) int {
 	status := 0
 	s.Client.Do(func() {
-		c, err := net.DialTimeout("tcp", fmt.Sprintf("192.168.0.11:%d", healthPort), patience)
+		c, err := net.DialTimeout("tcp", fmt.Sprintf("192.168.0.11:%d", port), patience)
 		if err != nil {
 			return
 		}
@@ -257,50 +259,6 @@ func TestHealthPortHeldByAnother(t *testing.T) {
 	squatter.Close()
 	nettest.Until(t, 15*time.Second, "the port is opened when it is free", func() bool { return s.health() == 200 })
 	nettest.Until(t, 5*time.Second, "an Event tells that it works", event("StartedServiceHealthcheck", "again"))
-}
-
-// Three hundred clients of one endpoint pair: each stays where it was. A list of the kernel's "recent" match would
-// have forgotten two hundred of them.
-func TestAffinityOfThreeHundredClients(t *testing.T) {
-	variants(t, func(t *testing.T, variant string) {
-		s := newScene(t, variant, func(svc *corev1.Service) {
-			seconds := int32(600)
-			svc.Spec.SessionAffinity = corev1.ServiceAffinityClientIP
-			svc.Spec.SessionAffinityConfig = &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: &seconds}}
-		})
-		const clients = 300
-		s.Client.Run(t, "ip", "route", "add", "local", "198.18.0.0/22", "dev", "lo")
-		s.Nodes["n1"].Run(t, "ip", "route", "add", "198.18.0.0/22", "via", s.Client.IPv4.String())
-		s.put(false, "p1a rs", "p1b rs")
-		nettest.Until(t, 10*time.Second, "the Service answers", func() bool { return strings.HasPrefix(s.ask("tcp4"), "p1") })
-		askFrom := func(i int) (answer string) {
-			s.Client.Do(func() {
-				local := &net.TCPAddr{IP: net.IPv4(198, 18, byte(i/200), byte(1+i%200))}
-				c, err := (&net.Dialer{LocalAddr: local, Timeout: patience}).Dial("tcp4", fmt.Sprintf("192.168.0.11:%d", nodePort))
-				if err != nil {
-					answer = err.Error()
-					return
-				}
-				defer c.Close()
-				answer = rig.AskAgain(c, patience)
-			})
-			return answer
-		}
-		first, seen := make([]string, clients), map[string]int{}
-		for i := range clients {
-			first[i] = askFrom(i)
-			seen[first[i]]++
-		}
-		moved := 0
-		for i := range clients {
-			if askFrom(i) != first[i] {
-				moved++
-			}
-		}
-		if moved != 0 || seen["p1a<-n1"] < clients/4 || seen["p1b<-n1"] < clients/4 {
-			t.Errorf("%d of %d clients moved, endpoints were chosen %v; want none moved and both chosen", moved, clients, seen)
-		}
-	})
 }
 
 func TestExplainAndCheckOnANode(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
@@ -61,6 +62,34 @@ metricsBindAddress: ""
 // Agent starts clb-node-agent on a node.
 func (r *Rig) Agent(t testing.TB, binary, node string, flags ...string) *Process {
 	t.Helper()
+	return r.AgentWith(t, nil, binary, node, flags...)
+}
+
+// AgentWith is Agent with variables of the environment, "NAME=value".
+func (r *Rig) AgentWith(t testing.TB, env []string, binary, node string, flags ...string) *Process {
+	t.Helper()
 	argv := append([]string{binary, "run", "--node-name=" + node, "--kubeconfig=" + r.Kubefile[node], "--pods=cidr:10.244.0.0/16,fd00:244::/32", "-v=2"}, flags...)
-	return Start(t, r.Nodes[node].Namespace, nil, argv...)
+	return Start(t, r.Nodes[node].Namespace, env, argv...)
+}
+
+// StallingPath returns a PATH in which iptables-restore of the variant, while the file stall exists, loads the first
+// table of its input, makes the file reached and hangs: for who wants to kill a proxy between two tables.
+func StallingPath(t testing.TB, variant string) (path, stall, reached string) {
+	t.Helper()
+	dir := t.TempDir()
+	stall, reached = filepath.Join(dir, "stall"), filepath.Join(dir, "reached")
+	name := "iptables-" + variant + "-restore"
+	program, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := fmt.Sprintf("#!/bin/sh\nif [ -e %[1]s ]; then sed /^COMMIT/q | %[2]s \"$@\" && : > %[3]s && exec cat %[4]s\nfi\nexec %[2]s \"$@\"\n",
+		stall, program, reached, filepath.Join(dir, "never"))
+	if err := syscall.Mkfifo(filepath.Join(dir, "never"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return "PATH=" + dir + ":" + os.Getenv("PATH"), stall, reached
 }
