@@ -11,6 +11,7 @@ import (
 type endpoints struct {
 	ready   map[string]int // take new connections
 	serving map[string]int // terminating and still serving
+	waiting bool           // some are neither, and not terminating: they start, or cannot be reached for now
 }
 
 // endpointsOf reads the IPv4 slices of a Service for one of its ports. An endpoint whose address stands in
@@ -19,6 +20,7 @@ type endpoints struct {
 // the nodes' agents serve it: its node has to be bound and healthy before the gate opens.
 func endpointsOf(svc Service, port corev1.ServicePort) endpoints {
 	ready, serving := map[string]string{}, map[string]string{} // address → node
+	waiting := false
 	for _, slice := range svc.Slices {
 		if slice.AddressType != discoveryv1.AddressTypeIPv4 || !hasPort(slice, port) {
 			continue
@@ -32,10 +34,12 @@ func endpointsOf(svc Service, port corev1.ServicePort) endpoints {
 				ready[e.Addresses[0]] = *e.NodeName
 			case isTrue(e.Conditions.Serving, true) && isTrue(e.Conditions.Terminating, false):
 				serving[e.Addresses[0]] = *e.NodeName
+			case !isTrue(e.Conditions.Terminating, false):
+				waiting = true
 			}
 		}
 	}
-	out := endpoints{ready: map[string]int{}, serving: map[string]int{}}
+	out := endpoints{ready: map[string]int{}, serving: map[string]int{}, waiting: waiting}
 	for _, node := range ready {
 		out.ready[node]++
 	}
@@ -68,8 +72,9 @@ func (s Service) admits(e discoveryv1.Endpoint) bool {
 	return len(s.Gated) > 0 && local(s) && e.TargetRef != nil && s.Gated[e.TargetRef.UID] && !isTrue(e.Conditions.Terminating, false)
 }
 
-// none reports whether nobody, anywhere, serves.
-func (e endpoints) none() bool { return len(e.ready) == 0 && len(e.serving) == 0 }
+// none reports whether nobody serves, and nobody is there who could. A partition of the network makes all pods
+// of a Service not ready: to take its targets away would add CLB's probing time to the outage.
+func (e endpoints) none() bool { return len(e.ready) == 0 && len(e.serving) == 0 && !e.waiting }
 
 // hasPort reports whether the slice's endpoints have the Service port: the same name and protocol, which is
 // how the numbered or named target port of the Service got there.

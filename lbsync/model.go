@@ -80,7 +80,7 @@ type LoadBalancer struct {
 	Listeners map[ListenerKey]Listener
 	Targets   map[Binding]int // weights, 0 to 100; every binding's listener is in Listeners
 
-	// Idle (desired only) holds the listeners whose Service has no endpoint at all. Only such a listener may
+	// Idle (desired only) holds the listeners whose Service has no endpoint at all, ready or not. Only such a listener may
 	// lose its last target; where targets are missing for another reason, the old ones are kept.
 	Idle map[ListenerKey]bool
 

@@ -26,7 +26,7 @@ import (
 // A scenario is a story in stages. Each stage has the cluster's objects in NAME.yaml, which replace those of
 // the stage before kind by kind, and NAME.want, the golden: every step from the CLB that the stage before left, with
 // the time that passes while a step waits. The line "# no endpoints" takes the slices away. Health is what CLB would say after Settle; a target that the
-// comment line "# dead: HOST…" of a stage names is unhealthy in it; "# quota: N" is how many targets a listener may have.
+// comment line "# dead: HOST…" of a stage names is unhealthy in it; "# quota: N" is how many targets a listener may have; "# for: 20s" ends a stage after that time, whatever still waits.
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -69,6 +69,7 @@ type world struct {
 	tuned    time.Time
 	now      time.Time
 	dead     map[string]bool
+	until    time.Time // the end of the stage; zero: when time brings nothing more
 }
 
 func newWorld() *world {
@@ -79,7 +80,7 @@ func newWorld() *world {
 
 func (w *world) load(t *testing.T, data []byte) {
 	t.Helper()
-	w.dead = map[string]bool{}
+	w.dead, w.until = map[string]bool{}, time.Time{}
 	for line := range strings.Lines(string(data)) {
 		if hosts, ok := strings.CutPrefix(line, "# dead:"); ok {
 			for h := range strings.FieldsSeq(hosts) {
@@ -91,6 +92,15 @@ func (w *world) load(t *testing.T, data []byte) {
 				t.Fatal(err)
 			}
 		}
+	}
+	if i := bytes.Index(data, []byte("# for: ")); i >= 0 {
+		var text string
+		fmt.Sscan(string(data[i+len("# for: "):]), &text)
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.until = w.now.Add(d)
 	}
 	var nodes []*corev1.Node
 	var epSlices []*discoveryv1.EndpointSlice
@@ -143,6 +153,11 @@ func decode(t *testing.T, doc []byte, v any) {
 func (w *world) run(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
+	defer func() {
+		if w.now.Before(w.until) {
+			w.now = w.until
+		}
+	}()
 	desired, skips := Desired(w.snapshot)
 	for _, s := range append(skips, Fixed(w.actual, desired)...) {
 		fmt.Fprintf(&b, "skip %s: %s\n", s.Reason, s.Message)
@@ -184,7 +199,9 @@ func (w *world) run(t *testing.T) string {
 			return b.String() // only the cluster can end this wait
 		}
 		for !step.again(w, desired) {
-			w.now = w.now.Add(time.Second)
+			if w.now = w.now.Add(time.Second); w.now.Equal(w.until) {
+				return b.String()
+			}
 		}
 		fmt.Fprintf(&b, "at %s\n", w.now.Sub(time.Unix(0, 0)))
 	}

@@ -175,9 +175,16 @@ func blocker(skips []lbsync.Skip) string {
 	return ""
 }
 
-// unavailable returns a Skip if the Service has endpoints and no node can be bound.
+// unavailable returns a Skip if somebody serves and no node can be bound.
 func unavailable(desired lbsync.LoadBalancer, skips []lbsync.Skip) []lbsync.Skip {
-	if len(desired.Targets) > 0 || len(desired.Idle) == len(desired.Listeners) {
+	if len(desired.Targets) > 0 {
+		return nil
+	}
+	served := false
+	for l, a := range desired.Answering {
+		served = served || !desired.Idle[l] && (a.Nodes == nil || len(a.Nodes) > 0)
+	}
+	if !served {
 		return nil
 	}
 	count := map[lbsync.Reason]int{}
