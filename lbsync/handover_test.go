@@ -401,7 +401,7 @@ func (s *stage) checkEnd() {
 }
 
 func TestHandoverEndsInDesired(t *testing.T) {
-	for seed := range uint64(3000) {
+	for seed := range uint64(1500) {
 		checkHandover(t, seed)
 	}
 }
