@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 func service(name string, mods ...func(*corev1.Service)) *corev1.Service {
@@ -51,7 +52,7 @@ func nodePort(port int32) func(*corev1.Service) {
 	return func(s *corev1.Service) { s.Spec.Ports[0].NodePort = port }
 }
 
-// endpoint reads "address@node flags": flags are r(eady), s(erving), t(erminating), zone=z, node=n.
+// endpoint reads "address@node flags": flags are r(eady), s(erving), t(erminating), zone=z, node=n, pod=uid.
 func endpoint(text string) discoveryv1.Endpoint {
 	fields := strings.Fields(text)
 	address, node, _ := strings.Cut(fields[0], "@")
@@ -67,6 +68,8 @@ func endpoint(text string) discoveryv1.Endpoint {
 		case "node":
 			e.Hints = hints(e.Hints)
 			e.Hints.ForNodes = append(e.Hints.ForNodes, discoveryv1.ForNode{Name: value})
+		case "pod":
+			e.TargetRef = &corev1.ObjectReference{UID: types.UID(value)}
 		case "-":
 		default:
 			has := func(c string) *bool { b := strings.Contains(flag, c); return &b }

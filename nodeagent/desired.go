@@ -34,6 +34,7 @@ type desiring struct {
 	node   string
 	zone   string
 	slices []*discoveryv1.EndpointSlice // of the Service and family, sorted by name
+	gated  map[types.UID]bool
 	claim
 }
 
@@ -42,7 +43,8 @@ type claim struct {
 	ports  []ServicePort
 	health []HealthPort
 	skips  []Skip
-	twins  bool // two of the ports have the same name
+	twins  bool        // two of the ports have the same name
+	pods   []types.UID // on this node, of its endpoints
 }
 
 func (d *desiring) skip(kind, namespace, name, format string, args ...any) {
@@ -97,6 +99,9 @@ func (d *desiring) addService(s *corev1.Service) {
 		sp.ClusterEndpoints = clusterEndpoints(sp.Endpoints, d.node, d.zone)
 		if local {
 			sp.LocalEndpoints = localEndpoints(sp.Endpoints)
+			if len(sp.ClusterEndpoints) == 0 {
+				sp.ClusterEndpoints = sp.LocalEndpoints
+			}
 		}
 		d.twins = d.twins || slices.ContainsFunc(d.ports, func(p ServicePort) bool { return p.Name == sp.Name })
 		d.ports = append(d.ports, sp)
@@ -114,7 +119,7 @@ func (d *desiring) addHealth(s *corev1.Service, endpoints map[portKey][]Endpoint
 	ready := map[netip.Addr]bool{}
 	for _, list := range endpoints {
 		for _, e := range list {
-			if e.Local && e.Ready {
+			if e.here() {
 				ready[e.Address.Addr()] = true
 			}
 		}

@@ -71,6 +71,10 @@ func (d *desiring) mergeSlice(set map[netip.AddrPort]Endpoint, slice *discoveryv
 			Serving:     e.Conditions.Serving == nil || *e.Conditions.Serving,
 			Terminating: e.Conditions.Terminating != nil && *e.Conditions.Terminating,
 		}
+		if endpoint.Local && e.TargetRef != nil {
+			d.pods = append(d.pods, e.TargetRef.UID)
+			endpoint.Gated = !endpoint.Ready && !endpoint.Terminating && d.gated[e.TargetRef.UID]
+		}
 		if e.Hints != nil {
 			for _, zone := range e.Hints.ForZones {
 				endpoint.zoneHints = append(endpoint.zoneHints, zone.Name)
@@ -94,6 +98,9 @@ func routable(a netip.Addr) bool {
 
 func (e Endpoint) servingTerminating() bool { return e.Serving && e.Terminating }
 
+// here reports whether this node's Local ports send new connections to the endpoint while it can.
+func (e Endpoint) here() bool { return e.Local && (e.Ready || e.Gated) }
+
 func addresses(endpoints []Endpoint, use func(Endpoint) bool) []netip.AddrPort {
 	var out []netip.AddrPort
 	for _, e := range endpoints {
@@ -114,7 +121,7 @@ func clusterEndpoints(endpoints []Endpoint, node, zone string) []netip.AddrPort 
 }
 
 func localEndpoints(endpoints []Endpoint) []netip.AddrPort {
-	ready := addresses(endpoints, func(e Endpoint) bool { return e.Local && e.Ready })
+	ready := addresses(endpoints, Endpoint.here)
 	if len(ready) > 0 {
 		return ready
 	}

@@ -51,6 +51,8 @@ func state(e Endpoint) string {
 	switch {
 	case e.Ready:
 		return where + ", ready"
+	case e.Gated:
+		return where + ", waiting for its readiness gate alone (used by Local, so that the load balancer can find this node healthy)"
 	case e.servingTerminating():
 		return where + ", terminating but still serving (used only if none is ready)"
 	case e.Terminating:

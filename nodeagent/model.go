@@ -5,6 +5,7 @@ package nodeagent
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,6 +20,8 @@ type Model struct {
 	family     corev1.IPFamily
 	node, zone string
 	services   map[types.NamespacedName]*remembered
+	gated      map[types.UID]bool
+	turned     map[types.UID]bool // pods that are gated now and were not the time before, or the other way round
 	round      uint64
 }
 
@@ -44,6 +47,8 @@ func (m *Model) Desired(s Snapshot) Services {
 		m.zone, m.node = zone, s.NodeName
 		clear(m.services)
 	}
+	m.turned = difference(m.gated, s.Gated)
+	m.gated = maps.Clone(s.Gated)
 	m.round++
 	byService := m.group(s.Slices)
 	for _, service := range s.Services {
@@ -90,13 +95,30 @@ func (m *Model) group(all []*discoveryv1.EndpointSlice) map[types.NamespacedName
 
 func (m *Model) look(name types.NamespacedName, service *corev1.Service, of []*discoveryv1.EndpointSlice) {
 	r := m.services[name]
-	if r == nil || r.service != service || !slices.Equal(r.slices, of) {
-		d := desiring{family: m.family, node: m.node, zone: m.zone, slices: of}
+	if r == nil || r.service != service || !slices.Equal(r.slices, of) || len(m.turned) > 0 && slices.ContainsFunc(r.pods, func(uid types.UID) bool { return m.turned[uid] }) {
+		d := desiring{family: m.family, node: m.node, zone: m.zone, slices: of, gated: m.gated}
 		d.addService(service)
 		r = &remembered{service: service, slices: of, claim: d.claim}
 		m.services[name] = r
 	}
 	r.seen = m.round
+}
+
+// difference returns what is in one of two sets only; nil if nothing is.
+func difference(a, b map[types.UID]bool) map[types.UID]bool {
+	var out map[types.UID]bool
+	for _, sets := range [][2]map[types.UID]bool{{a, b}, {b, a}} {
+		for uid := range sets[0] {
+			if sets[1][uid] {
+				continue
+			}
+			if out == nil {
+				out = map[types.UID]bool{}
+			}
+			out[uid] = true
+		}
+	}
+	return out
 }
 
 // claimant is a Service that asks for a port.

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Whatever the model remembers, it says what a model without memory says; also of Services that no API server would take.
@@ -26,7 +27,7 @@ func TestMemoryChangesNothing(t *testing.T) {
 			for range random.IntN(4) {
 				alter(random, &s)
 			}
-			anew := Snapshot{NodeName: s.NodeName, Node: s.Node, Services: slices.Clone(s.Services), Slices: slices.Clone(s.Slices)}
+			anew := Snapshot{NodeName: s.NodeName, Node: s.Node, Services: slices.Clone(s.Services), Slices: slices.Clone(s.Slices), Gated: s.Gated}
 			random.Shuffle(len(anew.Services), func(i, j int) { anew.Services[i], anew.Services[j] = anew.Services[j], anew.Services[i] })
 			random.Shuffle(len(anew.Slices), func(i, j int) { anew.Slices[i], anew.Slices[j] = anew.Slices[j], anew.Slices[i] })
 			diff := cmp.Diff(Desired(anew, family), model.Desired(s), cmp.AllowUnexported(Endpoint{}), cmpAddr,
@@ -47,6 +48,11 @@ func alter(r *rand.Rand, s *Snapshot) {
 		node := *s.Node
 		node.Labels = map[string]string{corev1.LabelTopologyZone: []string{"z1", "z2"}[r.IntN(2)]}
 		s.Node = &node
+	case 3:
+		s.Gated = map[types.UID]bool{oneOf[types.UID](r, "p", "q"): true, oneOf[types.UID](r, "p", "q"): true}
+		if r.IntN(3) == 0 {
+			s.Gated = nil
+		}
 	case 1, 2:
 		if !slices.ContainsFunc(s.Services, func(o *corev1.Service) bool { return o.Name == name }) {
 			s.Services = append(s.Services, oddService(r, name))
@@ -87,7 +93,7 @@ func oddSlice(r *rand.Rand, service string) *discoveryv1.EndpointSlice {
 	var endpoints []string
 	for range r.IntN(5) {
 		address := oneOf(r, "10.244.1.10", "10.244.1.11", "10.244.2.10", "fd00:244:1::10", "127.0.0.1", "0.0.0.0", "::", "224.0.0.1", "no-address", "10.244.1.999", "010.244.1.10")
-		endpoints = append(endpoints, address+oneOf(r, "@n1", "@n2", "")+" "+oneOf(r, "rs", "st", "t", "-", "rst")+oneOf(r, "", " zone=z1", " node=n1", " zone=z2"))
+		endpoints = append(endpoints, address+oneOf(r, "@n1", "@n2", "")+" "+oneOf(r, "rs", "st", "t", "-", "rst")+oneOf(r, "", " zone=z1", " node=n1", " zone=z2")+oneOf(r, "", " pod=p", " pod=q"))
 	}
 	s := slice(service, endpoints...)
 	s.AddressType = oneOf(r, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6, discoveryv1.AddressTypeFQDN)

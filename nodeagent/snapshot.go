@@ -18,6 +18,9 @@ type Snapshot struct {
 	Node     *corev1.Node // nil when unknown: the node is then in no zone
 	Services []*corev1.Service
 	Slices   []*discoveryv1.EndpointSlice
+	// Gated holds the pods of this node, by UID, that nothing but the readiness gate clbsync.io/target-health keeps from
+	// being ready. nil: there is none, or gates are not looked at.
+	Gated map[types.UID]bool
 }
 
 // ServicePortName identifies one port of one Service.
@@ -43,6 +46,10 @@ type Endpoint struct {
 	Ready       bool
 	Serving     bool
 	Terminating bool
+	// Gated is set for an endpoint on this node that is not ready because its pod waits for a load balancer to find this
+	// very node healthy. It serves Local and counts for health ports as if it were ready: else each would wait for the
+	// other.
+	Gated bool
 
 	nodeHints, zoneHints []string
 }
@@ -57,7 +64,7 @@ type ServicePort struct {
 	Endpoints []Endpoint
 	// ClusterEndpoints may take traffic that came to any node: the ready ones, within the topology hints if
 	// those can be used; if there is none, those that terminate and still serve. Empty means that the
-	// Service has no usable endpoint anywhere.
+	// Service has no usable endpoint anywhere. With Local set and no other endpoint, gated ones stand in.
 	ClusterEndpoints []netip.AddrPort
 	// LocalEndpoints are chosen in the same way among the endpoints on this node; hints play no part.
 	// It is nil unless Local is set.
@@ -68,7 +75,7 @@ type ServicePort struct {
 type HealthPort struct {
 	Service types.NamespacedName
 	Port    uint16 // never 0
-	// Addresses are those of ready endpoints on this node, over all ports, each once, sorted. An endpoint that
+	// Addresses are those of ready, or gated, endpoints on this node, over all ports, each once, sorted. An endpoint that
 	// terminates is not among them although it may still get traffic: the load balancer is to stop sending before
 	// the endpoint stops serving.
 	Addresses []netip.Addr

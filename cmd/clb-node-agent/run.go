@@ -29,6 +29,7 @@ type options struct {
 	mode, variant, pods   string
 	bit                   int
 	localhost, drain      bool
+	gates                 bool
 	address               string
 	profiling             bool
 	minSync, check, stuck time.Duration
@@ -40,6 +41,7 @@ func (o *options) add(flags *pflag.FlagSet) {
 	flags.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "name of this Node; default: the environment's NODE_NAME, then the host name")
 	flags.StringVar(&o.pods, "pods", "node-cidr", `how packets of pods are known: "node-cidr" (the Node's podCIDRs), "cidr:CIDR[,CIDR]" (the whole cluster's), "bridge:NAME", "interface-prefix:PREFIX" or "unknown"`)
 	flags.BoolVar(&o.localhost, "localhost-nodeports", false, "serve NodePorts on 127.0.0.0/8 too (sets net.ipv4.conf.all.route_localnet, with a rule that guards the node's loopback services)")
+	flags.BoolVar(&o.gates, "readiness-gate", false, "serve pods of this node, for policy Local, that wait for the readiness gate clbsync.io/target-health alone; takes the right to list and watch pods, and goes with readinessGate.nodeAgent in the cloud config")
 	flags.IntVar(&o.bit, "masquerade-bit", 13, "bit (0-31) of the packet mark that the agent uses; no other program on the node may use it")
 	flags.StringVar(&o.variant, "iptables", "", `"legacy" or "nft"; default: the one that kube-proxy or kubelet uses`)
 }
@@ -77,7 +79,7 @@ func runCommand() *cobra.Command {
 
 func (o *options) config() (agent.Config, error) {
 	c := agent.Config{
-		NodeName: o.node, Mode: agent.Mode(o.mode), Variant: iptables.Variant(o.variant), Localhost: o.localhost, Drain: o.drain,
+		NodeName: o.node, Mode: agent.Mode(o.mode), Variant: iptables.Variant(o.variant), Localhost: o.localhost, ReadinessGate: o.gates, Drain: o.drain,
 		Address: o.address, Profiling: o.profiling, MinSync: o.minSync, CheckEvery: o.check, VerifyEvery: o.verify, StuckAfter: o.stuck, CompareEvery: o.compare,
 	}
 	var errs []error

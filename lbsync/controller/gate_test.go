@@ -10,6 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clienttesting "k8s.io/client-go/testing"
@@ -269,7 +270,7 @@ func TestPodsThatCannotBeListedStopNoCLB(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.config.Settings.Gate.NodeAgent = true
 		w.client.PrependReactor("list", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
-			return true, nil, errors.New("forbidden")
+			return true, nil, apierrors.NewResourceExpired("whatever the list fails with, told without a pause of its own")
 		})
 		w.run()
 		w.pass(30 * time.Second)

@@ -35,6 +35,9 @@ type Config struct {
 	Pods         nodeagent.PodTraffic
 	PodsFromNode bool // pods are the Node's podCIDRs, in place of Pods
 	Localhost    bool
+	// ReadinessGate serves pods of this node, for Local, that nothing but their gate clbsync.io/target-health keeps from
+	// being ready. It takes a watch of the node's pods.
+	ReadinessGate bool
 
 	Drain     bool // answer 503 on health ports while this node is to go
 	Address   string
@@ -74,7 +77,7 @@ func Run(ctx context.Context, config Config) error {
 		a.nodeEvent(corev1.EventTypeWarning, "NodePortModeMismatch", problem)
 	}
 	a.settings = a.hostSettings(ctx)
-	a.caches = newCaches(config.Client, config.NodeName, a.changed)
+	a.caches = newCaches(config.Client, config.NodeName, config.ReadinessGate, a.changed)
 	if err := a.makeFamilies(ctx); err != nil {
 		return err
 	}
@@ -180,7 +183,7 @@ func (a *Agent) healthy() bool {
 
 // snapshot gathers what the rules depend on.
 func (a *Agent) snapshot() (nodeagent.Snapshot, nodeagent.Settings) {
-	s := nodeagent.Snapshot{NodeName: a.config.NodeName, Node: a.caches.node(), Services: a.caches.services(), Slices: a.caches.slices()}
+	s := nodeagent.Snapshot{NodeName: a.config.NodeName, Node: a.caches.node(), Services: a.caches.services(), Slices: a.caches.slices(), Gated: a.caches.gated()}
 	settings := a.settings
 	settings.Pods = a.config.Pods
 	if a.config.PodsFromNode {
@@ -227,7 +230,7 @@ func (a *Agent) observe(ctx context.Context) {
 			return
 		case <-a.caches.observer:
 		}
-		s := nodeagent.Snapshot{NodeName: a.config.NodeName, Node: a.caches.node()}
+		s := nodeagent.Snapshot{NodeName: a.config.NodeName, Node: a.caches.node(), Gated: a.caches.gated()}
 		for _, svc := range a.caches.services() {
 			if svc.Spec.HealthCheckNodePort != 0 {
 				s.Services = append(s.Services, svc)

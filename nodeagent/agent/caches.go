@@ -27,11 +27,17 @@ type caches struct {
 	service  cache.SharedIndexInformer
 	slice    cache.SharedIndexInformer
 	nodes    cache.SharedIndexInformer
+	pods     cache.SharedIndexInformer // of this node; nil: readiness gates are not looked at
 	observer chan struct{}
 }
 
-// newCaches makes the caches; changed is called after every event once they run.
-func newCaches(client kubernetes.Interface, nodeName string, changed func()) *caches {
+// newCaches makes the caches; changed is called after every event once they run. With gates, the pods of the node are
+// watched too.
+func newCaches(client kubernetes.Interface, nodeName string, gates bool, changed func()) *caches {
+	trim := trimmer("")
+	if gates {
+		trim = trimmer(nodeName)
+	}
 	notOthers := "!" + nodeagent.LabelServiceProxyName
 	factory := func(tweak func(*metav1.ListOptions)) informers.SharedInformerFactory {
 		return informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTweakListOptions(tweak), informers.WithTransform(trim))
@@ -60,6 +66,9 @@ func newCaches(client kubernetes.Interface, nodeName string, changed func()) *ca
 		UpdateFunc: func(old, now any) { nodeUpdated(old, now, changed) },
 		DeleteFunc: func(any) { changed() },
 	})
+	if gates {
+		c.watchPods(client, changed)
+	}
 	if err := c.slice.AddIndexers(cache.Indexers{byService: func(o any) ([]string, error) {
 		s := o.(*discoveryv1.EndpointSlice)
 		return []string{s.Namespace + "/" + s.Labels[discoveryv1.LabelServiceName]}, nil
@@ -83,21 +92,30 @@ func nodeUpdated(old, now any, changed func()) {
 	}
 }
 
-// trim drops what nobody here reads and what fills the memory of every node in a large cluster.
-func trim(object any) (any, error) {
-	if m, err := meta.Accessor(object); err == nil {
-		m.SetManagedFields(nil)
-		m.SetAnnotations(nil)
-	}
-	switch o := object.(type) {
-	case *corev1.Node:
-		o.Status = corev1.NodeStatus{}
-	case *discoveryv1.EndpointSlice:
-		for i := range o.Endpoints {
-			o.Endpoints[i].TargetRef, o.Endpoints[i].DeprecatedTopology, o.Endpoints[i].Hostname = nil, nil, nil
+// trimmer returns what drops what nobody here reads and what fills the memory of every node in a large cluster. Which
+// pods endpoints are is kept for those on the node podsOn.
+func trimmer(podsOn string) cache.TransformFunc {
+	return func(object any) (any, error) {
+		if m, err := meta.Accessor(object); err == nil {
+			m.SetManagedFields(nil)
+			m.SetAnnotations(nil)
 		}
+		switch o := object.(type) {
+		case *corev1.Node:
+			o.Status = corev1.NodeStatus{}
+		case *discoveryv1.EndpointSlice:
+			for i := range o.Endpoints {
+				e := &o.Endpoints[i]
+				e.DeprecatedTopology, e.Hostname = nil, nil
+				if e.TargetRef == nil || podsOn == "" || e.NodeName == nil || *e.NodeName != podsOn {
+					e.TargetRef = nil
+				} else {
+					e.TargetRef = &corev1.ObjectReference{UID: e.TargetRef.UID}
+				}
+			}
+		}
+		return object, nil
 	}
-	return object, nil
 }
 
 // start runs the caches until ctx ends and returns when they have synced: before that, an empty list would mean
@@ -112,6 +130,7 @@ func (c *caches) start(ctx context.Context) error {
 	if !cache.WaitForCacheSync(ctx.Done(), synced...) {
 		return errors.Join(errors.New("ended before Services, EndpointSlices and the Node could be listed"), ctx.Err())
 	}
+	c.startPods(ctx)
 	return nil
 }
 

@@ -9,6 +9,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/clbsync/clbsync/nodeagent"
 	"github.com/clbsync/clbsync/nodeagent/iptables"
@@ -69,6 +71,18 @@ func listAll(ctx context.Context, config Config) (nodeagent.Snapshot, error) {
 	s.Node, err = config.Client.CoreV1().Nodes().Get(ctx, config.NodeName, metav1.GetOptions{})
 	if err != nil {
 		return s, fmt.Errorf("node %s (--node-name): %w", config.NodeName, err)
+	}
+	if config.ReadinessGate {
+		pods, err := config.Client.CoreV1().Pods("").List(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("spec.nodeName", config.NodeName).String()})
+		if err != nil {
+			return s, fmt.Errorf("list of this node's pods (--readiness-gate): %w", err)
+		}
+		s.Gated = map[types.UID]bool{}
+		for i := range pods.Items {
+			if kept, _ := keepOfPod(&pods.Items[i]); kept.(*pod).gated {
+				s.Gated[pods.Items[i].UID] = true
+			}
+		}
 	}
 	return s, nil
 }
