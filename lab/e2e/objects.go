@@ -73,7 +73,8 @@ type Workload struct {
 	App       string // the label app, by which a Service selects the pods
 	Node      string // every pod runs here
 	Replicas  int32
-	Args      []string // of the echo program
+	Args      []string                   // of the echo program
+	Mods      []func(*appsv1.Deployment) // change it before it is written
 }
 
 // name tells the Deployments of one app apart: there is one per node.
@@ -85,7 +86,7 @@ func (w Workload) deployment() *appsv1.Deployment {
 		return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: path}}}
 	}
 	probe := corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/readyz", Port: intstr.FromInt32(echoAdmin)}}
-	return &appsv1.Deployment{
+	d := &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: w.name()},
 		Spec: appsv1.DeploymentSpec{
 			Replicas: &w.Replicas,
@@ -106,6 +107,10 @@ func (w Workload) deployment() *appsv1.Deployment {
 			},
 		},
 	}
+	for _, mod := range w.Mods {
+		mod(d)
+	}
+	return d
 }
 
 // Deploy creates or changes the workload and returns when exactly its replicas run and are ready.
