@@ -44,12 +44,11 @@ type view struct {
 	why        string // it is ineligible
 	notReady   string // why it is not ready; "": it is
 	going      string // why it is about to be deleted; "": it is not
-	zone       string
 }
 
 // view returns what the node's own object says.
 func (s Settings) view(node *corev1.Node) view {
-	v := view{zone: node.Labels[corev1.LabelTopologyZone]}
+	v := view{host: host{zone: node.Labels[corev1.LabelTopologyZone]}}
 	if v.instance, v.native = InstanceID(node); v.instance == "" && v.native {
 		v.ip, _ = internalIP(node)
 	}

@@ -31,6 +31,7 @@ type host struct {
 	instance string     // exactly one of instance and ip
 	ip       netip.Addr //
 	draining Reason     // "": takes new connections
+	zone     string
 }
 
 func (h host) target(port uint16) Target { return Target{Instance: h.instance, IP: h.ip, Port: port} }

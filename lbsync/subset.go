@@ -9,8 +9,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-
-	corev1 "k8s.io/api/core/v1"
 )
 
 // subset returns quota of the bound hosts, spread evenly over their zones. Hosts that take new connections
@@ -19,23 +17,27 @@ import (
 // differs between Services, and moves one or two hosts when one comes or goes.
 func subset(all []bound, ready map[string]int, quota int, service string) []bound {
 	// The hosts with pods in every zone go first; only what is left of the quota goes to the others.
-	var zones [classes]map[string][]ranked
+	var zones [classes]map[string]*[]ranked
 	seed := []byte(service + "/")
 	for i := range all {
 		b := &all[i]
 		class := classClosed
 		switch {
-		case b.weight > 0 && ready[b.node.Name] > 0:
+		case b.weight > 0 && ready != nil && ready[b.node.Name] > 0:
 			class = classServing
 		case b.weight > 0:
 			class = classIdle
 		}
-		if zones[class] == nil {
-			zones[class] = map[string][]ranked{}
+		of := zones[class][b.zone]
+		if of == nil {
+			if of = new([]ranked); zones[class] == nil {
+				zones[class] = map[string]*[]ranked{}
+			}
+			*of = make([]ranked, 0, len(all)/2)
+			zones[class][b.zone] = of
 		}
-		zone := b.node.Labels[corev1.LabelTopologyZone]
 		seed = append(seed[:len(service)+1], b.target(0).Host()...)
-		zones[class][zone] = append(zones[class][zone], ranked{b, score(seed)})
+		*of = append(*of, ranked{b, score(seed)})
 	}
 	out := make([]bound, 0, quota)
 	for _, of := range zones {
@@ -53,22 +55,22 @@ const (
 )
 
 // inTurn adds hosts to out until there are quota of them: one of each zone in turn, those of a zone by their rank.
-func inTurn(out []bound, of map[string][]ranked, quota int) []bound {
+func inTurn(out []bound, of map[string]*[]ranked, quota int) []bound {
 	names := slices.Sorted(maps.Keys(of))
 	for _, name := range names {
-		slices.SortFunc(of[name], ranked.compare)
+		slices.SortFunc(*of[name], ranked.compare)
 	}
 	for turn, took := 0, true; took; turn++ {
 		took = false
 		for _, name := range names {
-			if turn >= len(of[name]) {
+			if turn >= len(*of[name]) {
 				continue
 			}
 			if len(out) == quota {
 				return out
 			}
 			took = true
-			out = append(out, *of[name][turn].bound)
+			out = append(out, *(*of[name])[turn].bound)
 		}
 	}
 	return out

@@ -17,7 +17,7 @@ func TestSubset(t *testing.T) {
 	var all []bound
 	for i := range nodes {
 		n := kubetest.Node(i, func(n *corev1.Node) { n.Labels[corev1.LabelTopologyZone] = fmt.Sprint(i % zones) })
-		all = append(all, bound{&host{node: n, instance: n.Name}, 10})
+		all = append(all, bound{&host{node: n, instance: n.Name, zone: n.Labels[corev1.LabelTopologyZone]}, 10})
 	}
 	first := subset(all, nil, quota, "u")
 	perZone := map[string]int{}
