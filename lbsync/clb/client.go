@@ -12,13 +12,11 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
-	"sync"
 	"time"
 
 	clbapi "github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/clb/v20180317"
 	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common/profile"
 	cvmapi "github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/cvm/v20170312"
-	"golang.org/x/time/rate"
 	"k8s.io/klog/v2"
 
 	"github.com/clbsync/clbsync/lbsync"
@@ -31,7 +29,7 @@ type Client struct {
 	clb    *clbapi.Client
 	cvm    *cvmapi.Client
 	keys   *keyring
-	limits limits
+	limits *limits
 	locks  locks
 
 	byID      *directory[string]
@@ -51,7 +49,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	registerMetrics()
-	c := &Client{cfg: cfg, keys: newKeyring(place, first), limits: limits{of: cfg.RateLimits.of}}
+	c := &Client{cfg: cfg, keys: newKeyring(place, first), limits: &limits{of: cfg.RateLimits.of}}
 	if c.clb, err = clbapi.NewClient(c.keys, cfg.Region, cfg.profile(cfg.Endpoints.CLB)); err != nil {
 		return nil, err
 	}
@@ -64,6 +62,7 @@ func New(cfg Config) (*Client, error) {
 		c.clb.WithRequestClient(agent)
 		c.cvm.WithRequestClient(agent)
 	}
+	apiTokens.watch(c.limits)
 	c.byID = newDirectory(cfg.InstanceTTL, c.instancesByID)
 	c.byAddress = newDirectory(cfg.InstanceTTL, c.instancesByAddress)
 	return c, nil
@@ -133,6 +132,9 @@ func attempt[Q, R any](ctx context.Context, c *Client, action string, send func(
 	if err != nil {
 		e := classify(action, err)
 		code, id, err = e.Code, e.RequestID, e
+		if e.Kind == lbsync.Throttled {
+			c.limits.throttled(action)
+		}
 	}
 	took := time.Since(sent)
 	apiDuration.WithLabelValues(action, code).Observe(took.Seconds())
@@ -171,28 +173,4 @@ func pointers[T any](list []T) []*T {
 		out[i] = &list[i]
 	}
 	return out
-}
-
-// limits holds a token bucket for each action. The zero value with of set is ready.
-type limits struct {
-	of func(action string) float64
-
-	mu      sync.Mutex
-	buckets map[string]*rate.Limiter
-}
-
-func (l *limits) wait(ctx context.Context, action string) error {
-	l.mu.Lock()
-	b := l.buckets[action]
-	if b == nil {
-		if l.buckets == nil {
-			l.buckets = map[string]*rate.Limiter{}
-		}
-		// In the second after a pause, rate and burst add up: with a third of it, 15/s stay within the 20 that CLB allows.
-		per := l.of(action)
-		b = rate.NewLimiter(rate.Limit(per), max(1, int(per/3)))
-		l.buckets[action] = b
-	}
-	l.mu.Unlock()
-	return b.Wait(ctx)
 }

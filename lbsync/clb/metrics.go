@@ -4,6 +4,7 @@ package clb
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"k8s.io/component-base/metrics"
 	"k8s.io/component-base/metrics/legacyregistry"
@@ -39,6 +40,31 @@ var (
 	}, []string{"action"})
 )
 
+// apiTokens is read when somebody asks for metrics: buckets fill up while nobody calls.
+var apiTokens tokensLeft
+
+var tokensDesc = metrics.NewDesc(metrics.BuildFQName("", "clb_api", "tokens"),
+	"Requests that may be made at once without waiting, by action: 0 is at the limit.", []string{"action"}, nil, metrics.ALPHA, "")
+
+// tokensLeft is the state of the buckets of the latest Client, of which a program has one.
+type tokensLeft struct {
+	metrics.BaseStableCollector
+	latest atomic.Pointer[limits]
+}
+
+func (t *tokensLeft) watch(l *limits) { t.latest.Store(l) }
+
+func (t *tokensLeft) DescribeWithStability(ch chan<- *metrics.Desc) { ch <- tokensDesc }
+
+func (t *tokensLeft) CollectWithStability(ch chan<- metrics.Metric) {
+	if l := t.latest.Load(); l != nil {
+		for action, left := range l.left() {
+			ch <- metrics.NewLazyConstMetric(tokensDesc, metrics.GaugeValue, left, action)
+		}
+	}
+}
+
 var registerMetrics = sync.OnceFunc(func() {
 	legacyregistry.MustRegister(apiDuration, apiWait, apiRetries, apiTask)
+	legacyregistry.CustomMustRegister(&apiTokens)
 })

@@ -44,7 +44,7 @@ type Config struct {
 	// and a Service of more nodes than that fails.
 	TargetQuota func(ctx context.Context) (int, error)
 
-	Workers int           // CLBs that are worked on at once; 0 is 32. Fewer let slow CLBs delay others
+	Workers int           // CLBs that are worked on at once, and as many again whose endpoints have moved; 0 is 32. Fewer let slow CLBs delay others
 	Gather  time.Duration // events of one CLB within this time make one sync; 0 is 50 ms
 	Verify  time.Duration // how often, about, the actual state is read again; 0 is 10 min
 	Grace   time.Duration // how long calls in flight may go on when Run has to end; 0 is 20 s

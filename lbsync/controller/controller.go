@@ -62,7 +62,7 @@ func New(cfg Config) (*Controller, error) {
 	c := &Controller{
 		client: cfg.Client, cloud: cfg.Cloud, settings: cfg.Settings,
 		workers: cfg.Workers, gathering: cfg.Gather, verify: cfg.Verify, grace: cfg.Grace, wait: cfg.Wait, dryRun: cfg.DryRun,
-		born: time.Now(), caches: map[string]<-chan struct{}{}, queue: newQueue(), memory: memory{states: map[key]*state{}, nodesOf: map[key]reach{}, actuals: map[key]*lbsync.LoadBalancer{}},
+		born: time.Now(), caches: map[string]<-chan struct{}{}, queue: newQueue(cfg.Workers), memory: memory{states: map[key]*state{}, nodesOf: map[key]reach{}, actuals: map[key]*lbsync.LoadBalancer{}},
 	}
 	nodes := cfg.Informers.Core().V1().Nodes().Lister()
 	c.instances = newInstances(cfg.Instances, nodes.Get, c.instanceFound)
@@ -99,7 +99,7 @@ func (c *Controller) Run(ctx context.Context) {
 		c.gates.first(ctx)
 		lookups.Go(func() { c.quota.run(ctx) })
 		logger.Info("Started", "workers", c.workers, "cluster", c.settings.ClusterID, "classOnly", c.settings.ClassOnly, "dryRun", c.dryRun)
-		for range c.workers {
+		for range 2 * c.workers { // half of them for what is urgent
 			workers.Go(func() {
 				for c.next(inFlight) {
 				}
@@ -177,7 +177,7 @@ func (c *Controller) next(ctx context.Context) bool {
 	if d.changed {
 		r.failures, r.failure = 0, ""
 	}
-	ctx = klog.NewContext(ctx, klog.FromContext(ctx).WithValues("service", k))
+	ctx = lbsync.WithPriority(klog.NewContext(ctx, klog.FromContext(ctx).WithValues("service", k)), d.priority)
 	begun := time.Now()
 	again, out := c.sync(ctx, k, r, d)
 	c.memory.noteActual(k, r.actual)
@@ -186,13 +186,17 @@ func (c *Controller) next(ctx context.Context) bool {
 	}
 	if out.err != nil && ctx.Err() == nil {
 		again = c.failed(ctx, r, out.err)
-		c.queue.note(k, due{trigger: d.trigger}) // Still on its way.
+		c.queue.note(k, due{trigger: d.trigger, priority: d.priority}) // Still on its way.
 	} else if out.err == nil {
 		r.hold, r.failures = time.Time{}, 0
 	}
 	c.measure(ctx, begun, again, out)
 	if again > 0 {
-		c.queue.AddAfter(k, again)
+		p := lbsync.Background
+		if again < time.Until(r.verify) {
+			p = d.priority // What was begun goes on.
+		}
+		c.queue.later(k, again, p)
 	}
 	return true
 }

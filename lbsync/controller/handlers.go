@@ -85,7 +85,7 @@ func (c *Controller) serviceChanged(before, after *corev1.Service) {
 	}
 	for _, svc := range []*corev1.Service{before, after} {
 		if svc != nil && (c.concerns(svc) || c.memory.knows(keyOf(svc))) {
-			c.queue.add(keyOf(svc), c.gathering, due{changed: true})
+			c.queue.add(keyOf(svc), c.gathering, due{changed: true, priority: c.since(lbsync.Normal)})
 			return
 		}
 	}
@@ -113,7 +113,7 @@ func (c *Controller) sliceChanged(before, after *discoveryv1.EndpointSlice) {
 	if before != nil && after != nil && sameSlice(before, after) {
 		return
 	}
-	var d due
+	d := due{priority: c.since(lbsync.Urgent)}
 	if after != nil {
 		d.trigger = c.trigger(before, after)
 	}
@@ -127,6 +127,14 @@ func (c *Controller) sliceChanged(before, after *discoveryv1.EndpointSlice) {
 			c.queue.add(keyOf(svc), c.gathering, d)
 		}
 	}
+}
+
+// since returns the priority of a change that was seen now: while the caches fill, nothing has changed that is known of.
+func (c *Controller) since(p lbsync.Priority) lbsync.Priority {
+	if len(c.missing()) > 0 {
+		return lbsync.Background
+	}
+	return p
 }
 
 func serviceOf(slice *discoveryv1.EndpointSlice) string {

@@ -28,6 +28,7 @@ type healths struct {
 // healthBatch is what is read at once. found and err are set when done is closed, and are not changed any more.
 type healthBatch struct {
 	ids   map[string]bool
+	first lbsync.Priority // the highest of all who ask
 	done  chan struct{}
 	found map[string]map[lbsync.Binding]lbsync.Health
 	err   error
@@ -51,12 +52,13 @@ func (h *healths) ofAll(ctx context.Context, ids []string) (map[string]map[lbsyn
 	h.mu.Lock()
 	b, first := h.open, h.open == nil
 	if first {
-		b = &healthBatch{ids: map[string]bool{}, done: make(chan struct{})}
+		b = &healthBatch{ids: map[string]bool{}, first: lbsync.Background, done: make(chan struct{})}
 		h.open = b
 	}
 	for _, id := range ids {
 		b.ids[id] = true
 	}
+	b.first = max(b.first, lbsync.PriorityOf(ctx))
 	h.mu.Unlock()
 	if first {
 		h.run(ctx, b)
@@ -84,7 +86,7 @@ func (h *healths) run(ctx context.Context, b *healthBatch) {
 	h.open = nil
 	ids := slices.Sorted(maps.Keys(b.ids))
 	h.mu.Unlock()
-	b.found, b.err = h.read(ctx, ids)
+	b.found, b.err = h.read(lbsync.WithPriority(ctx, b.first), ids)
 }
 
 // untilPoll returns when to poll again: about every from now, and at the same moments for all, so that they share

@@ -159,7 +159,7 @@ func (c *Controller) each(concerned func(key, reach) bool) {
 	}
 	for _, svc := range all {
 		if k := keyOf(svc); c.settings.Wants(svc) && concerned(k, c.memory.reach(k)) {
-			c.queue.add(k, c.gathering, due{})
+			c.queue.add(k, c.gathering, due{priority: c.since(lbsync.Normal)})
 		}
 	}
 }

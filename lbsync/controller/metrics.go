@@ -9,7 +9,7 @@ import (
 
 	"k8s.io/component-base/metrics"
 	"k8s.io/component-base/metrics/legacyregistry"
-	_ "k8s.io/component-base/metrics/prometheus/workqueue" // depth and waits of the queue, as workqueue_*{name="clb"}
+	_ "k8s.io/component-base/metrics/prometheus/workqueue" // of the queue of lookups, as workqueue_*{name="instances"}
 	"k8s.io/klog/v2"
 
 	"github.com/clbsync/clbsync/lbsync"
@@ -38,8 +38,14 @@ var (
 		Help:    "Time that pods waited for their readiness gate alone, by the reason why it opened.",
 		Buckets: metrics.ExponentialBuckets(0.1, 2, 14)}, []string{"reason"})
 
+	queueDepth = metrics.NewGaugeVec(&metrics.GaugeOpts{Namespace: namespace, Name: "queue_depth", StabilityLevel: metrics.ALPHA,
+		Help: "CLBs that wait for a worker now, by priority: urgent (an endpoint has moved), normal (a Service or a node has changed), background (verification)."}, []string{"priority"})
+	queueWait = metrics.NewHistogramVec(&metrics.HistogramOpts{Namespace: namespace, Name: "queue_wait_seconds", StabilityLevel: metrics.ALPHA,
+		Help:    "Time that CLBs which were due waited for a worker, by priority.",
+		Buckets: metrics.ExponentialBuckets(0.001, 2, 18)}, []string{"priority"})
+
 	registerMetrics = sync.OnceFunc(func() {
-		legacyregistry.MustRegister(syncSeconds, changesTotal, skipsNow, programmingSeconds, driftTotal, driftKept, gatesWaiting, gateSeconds)
+		legacyregistry.MustRegister(queueDepth, queueWait, syncSeconds, changesTotal, skipsNow, programmingSeconds, driftTotal, driftKept, gatesWaiting, gateSeconds)
 	})
 )
 

@@ -10,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
+
+	"github.com/clbsync/clbsync/lbsync"
 )
 
 // key stands for a CLB, and for the one writer that it has.
@@ -21,23 +23,53 @@ func keyOf(svc metav1.Object) key { return key{Namespace: svc.GetNamespace(), Na
 // queue hands out each key to one worker at a time, with all that has happened to it since the last time.
 type queue struct {
 	workqueue.TypedDelayingInterface[key]
-	mu  sync.Mutex
-	due map[key]due
+	mu       sync.Mutex
+	due      map[key]due
+	standing map[key]lbsync.Priority // of keys that nothing has happened to and that have to be looked at again
 }
 
-// due is what has happened to a CLB since its last sync began. The zero value is a matter of time only.
+// due is what has happened to a CLB since its last sync began.
 type due struct {
-	changed bool             // a Service itself is another than before: no earlier failure holds it back
-	trigger time.Time        // of the oldest change of an endpoint; zero: none
-	retire  *corev1.Service  // its CLB has to go, whatever the cache says of the Service
-	waiters []chan<- outcome // for the outcome of the sync
+	priority lbsync.Priority
+	changed  bool             // a Service itself is another than before: no earlier failure holds it back
+	trigger  time.Time        // of the oldest change of an endpoint; zero: none
+	retire   *corev1.Service  // its CLB has to go, whatever the cache says of the Service
+	waiters  []chan<- outcome // for the outcome of the sync
 }
 
-func newQueue() *queue {
-	return &queue{
-		TypedDelayingInterface: workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[key]{Name: "clb"}),
-		due:                    map[key]due{},
+// newQueue returns a queue for workers so many that limit can be busy with what is not urgent, and more with what is.
+func newQueue(limit int) *queue {
+	q := &queue{due: map[key]due{}, standing: map[key]lbsync.Priority{}}
+	q.TypedDelayingInterface = workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[key]{Name: "clb", Queue: newLanes(limit, q.priority)})
+	return q
+}
+
+// priority returns how urgent the next sync of the key is.
+func (q *queue) priority(k key) lbsync.Priority {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.now(k).priority
+}
+
+// now returns what is due, which is a matter of time only if nothing has happened. The lock is held.
+func (q *queue) now(k key) due {
+	d, happened := q.due[k]
+	standing, waits := q.standing[k]
+	if !waits {
+		standing = lbsync.Background
 	}
+	if !happened || standing > d.priority {
+		d.priority = standing
+	}
+	return d
+}
+
+// later makes the key due after a time, for what is left to do for it.
+func (q *queue) later(k key, after time.Duration, p lbsync.Priority) {
+	q.mu.Lock()
+	q.standing[k] = p
+	q.mu.Unlock()
+	q.AddAfter(k, after)
 }
 
 // add makes the key due after a time, or earlier if it is due already.
@@ -50,19 +82,24 @@ func (q *queue) add(k key, after time.Duration, d due) {
 func (q *queue) note(k key, d due) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.due[k] = q.due[k].merge(d)
+	if before, happened := q.due[k]; happened {
+		d = before.merge(d)
+	}
+	q.due[k] = d
 }
 
 // take returns what has happened to the key. It is for the worker that has the key.
 func (q *queue) take(k key) due {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	d := q.due[k]
+	d := q.now(k)
 	delete(q.due, k)
+	delete(q.standing, k)
 	return d
 }
 
 func (d due) merge(o due) due {
+	d.priority = max(d.priority, o.priority)
 	d.changed = d.changed || o.changed
 	if d.trigger.IsZero() || !o.trigger.IsZero() && o.trigger.Before(d.trigger) {
 		d.trigger = o.trigger
