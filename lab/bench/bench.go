@@ -35,6 +35,11 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err := b.lab.Namespace(ctx, namespace); err != nil {
 		return err
 	}
+	return b.create(ctx, name)
+}
+
+// create makes the Service under a name, in the namespace that is there.
+func (b *bench) create(ctx context.Context, name string) error {
 	svc := e2e.Service(namespace, name, e2e.Local, e2e.Annotate(e2e.OnlyBind, "true"), e2e.Annotate(e2e.Weighted, "true"))
 	svc.Spec.Selector = nil
 	svc.Spec.Ports = svc.Spec.Ports[:1]

@@ -36,20 +36,55 @@ func main() {
 	fs.Usage = func() { fmt.Fprint(fs.Output(), usage); fs.PrintDefaults() }
 	samples := fs.Int("n", 100, "changes of a weight to measure; a quarter as many additions and removals of a node")
 	median := fs.Duration("median", 200*time.Millisecond, "end with code 1 if the median of any change is longer")
+	churning := fs.Int("churn", 0, "measure so many Services whose pods move at once instead, 100 at most, -n moves in all")
+	p99 := fs.Duration("p99", 500*time.Millisecond, "end with code 1 if one of a hundred moves of -churn takes longer")
 	_ = fs.Parse(os.Args[1:]) // it exits by itself
-	if *samples < 4 || fs.NArg() > 0 {
-		fmt.Fprintln(os.Stderr, "want -n of at least 4 and no arguments")
+	if *samples < 4 || fs.NArg() > 0 || *churning < 0 || *churning > 100 || *churning > *samples {
+		fmt.Fprintln(os.Stderr, "want -n of at least 4, -churn of 0 to 100 and no more than -n, and no arguments")
 		os.Exit(2)
+	}
+	limits := limits{median: *median, p99: *p99}
+	measure := oneByOne(*samples)
+	if *churning > 0 {
+		measure = atOnce(*churning, *samples / *churning)
+	} else {
+		limits.p99 = 0
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *samples, *median); err != nil {
+	if err := run(ctx, measure, limits); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, samples int, limit time.Duration) (err error) {
+// limits are the longest times that are no failure; 0 is none.
+type limits struct{ median, p99 time.Duration }
+
+// oneByOne measures changes of one Service.
+func oneByOne(samples int) func(context.Context, *e2e.Lab) ([]result, error) {
+	return func(ctx context.Context, lab *e2e.Lab) ([]result, error) {
+		b := &bench{lab: lab}
+		if err := b.prepare(ctx); err != nil {
+			return nil, err
+		}
+		return b.measure(ctx, samples)
+	}
+}
+
+// atOnce measures moves of the pods of many Services.
+func atOnce(services, rounds int) func(context.Context, *e2e.Lab) ([]result, error) {
+	return func(ctx context.Context, lab *e2e.Lab) ([]result, error) {
+		c := &churn{lab: lab}
+		if err := c.prepare(ctx, services); err != nil {
+			return nil, err
+		}
+		r, err := c.run(ctx, rounds)
+		return []result{r}, err
+	}
+}
+
+func run(ctx context.Context, measure func(context.Context, *e2e.Lab) ([]result, error), limit limits) (err error) {
 	lab, err := e2e.Start(ctx, e2e.Config{
 		Cluster: cluster.Config{Progress: os.Stderr},
 		// Weights that change again and again are damped, which is not what is measured here.
@@ -59,24 +94,23 @@ func run(ctx context.Context, samples int, limit time.Duration) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, lab.Close()) }() //nolint:contextcheck // what was made goes, also after ctx has ended
-	b := &bench{lab: lab}
-	if err := b.prepare(ctx); err != nil {
-		return err
-	}
-	results, err := b.measure(ctx, samples)
+	results, err := measure(ctx, lab)
 	if err != nil {
 		return fmt.Errorf("%w\n\nend of the controller's log:\n%s", err, lab.ControllerLog(30))
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(w, "\nEndpointSlice written, until CLB is told\tsamples\tmedian\tp90\tmax")
+	fmt.Fprintln(w, "\nEndpointSlice written, until CLB is told\tsamples\tmedian\tp90\tp99\tmax")
 	for _, r := range results {
 		slices.Sort(r.took)
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\n", r.change, len(r.took), ms(r.quantile(0.5)), ms(r.quantile(0.9)), ms(r.quantile(1)))
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\n", r.change, len(r.took), ms(r.quantile(0.5)), ms(r.quantile(0.9)), ms(r.quantile(0.99)), ms(r.quantile(1)))
 	}
 	w.Flush()
 	for _, r := range results {
-		if got := r.quantile(0.5); got > limit {
-			err = errors.Join(err, fmt.Errorf("%s: median %s, want at most %s", r.change, ms(got), limit))
+		if got := r.quantile(0.5); got > limit.median {
+			err = errors.Join(err, fmt.Errorf("%s: median %s, want at most %s", r.change, ms(got), limit.median))
+		}
+		if got := r.quantile(0.99); limit.p99 > 0 && got > limit.p99 {
+			err = errors.Join(err, fmt.Errorf("%s: p99 %s, want at most %s", r.change, ms(got), limit.p99))
 		}
 	}
 	return err

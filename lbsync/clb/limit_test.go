@@ -38,10 +38,15 @@ func limited(per float64) *limits { return &limits{of: func(string) float64 { re
 func TestAnUrgentCallTakesTheNextToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, s := limited(15), &served{begun: time.Now()}
-		for range 1500 {
-			go s.ask(t.Context(), l, "node", lbsync.Normal)
+		nodes := func(n int) {
+			for range n {
+				go s.ask(t.Context(), l, "node", lbsync.Normal)
+			}
+			synctest.Wait()
 		}
+		nodes(100)
 		go s.ask(t.Context(), l, "verify", lbsync.Background)
+		nodes(1400)
 		<-time.After(10 * time.Second)
 		begun := time.Now()
 		s.ask(t.Context(), l, "pod", lbsync.Urgent)
