@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -26,6 +27,7 @@ import (
 var (
 	benchServices = flag.Int("services", 5000, "Services in the benchmark of updates")
 	benchPorts    = flag.String("ports", "1,100,1000,2768,10000", "numbers of NodePorts in the benchmark of new flows")
+	benchLimit    = flag.Duration("limit", 5*time.Minute, "how long a proxy may take for a change before it is given up")
 	benchVariants = flag.String("variants", "legacy,nft", "variants of iptables to measure")
 )
 
@@ -83,10 +85,14 @@ func (w *table) print(variant string, contestants []contestant, columns [][]figu
 	for i, f := range columns[0] {
 		row := "| " + f.what
 		for _, column := range columns {
-			row += " | " + fmt.Sprintf(column[i].format, column[i].value)
+			if math.IsNaN(column[i].value) {
+				row += fmt.Sprintf(" | gave up after %v", *benchLimit)
+			} else {
+				row += " | " + fmt.Sprintf(column[i].format, column[i].value)
+			}
 		}
 		ratio := ""
-		if len(columns) == 2 {
+		if len(columns) == 2 && !math.IsNaN(columns[1][i].value) {
 			ratio = fmt.Sprintf("%.1f ×", columns[1][i].value/f.value)
 		}
 		w.line("%s | %s |", row, ratio)
@@ -117,27 +123,37 @@ func benchService(r *rig.Rig, name string, port int, local bool, protocol corev1
 
 func benchName(i int) string { return fmt.Sprintf("s%05d", i) }
 
-// until asks the port again and again and returns how long it took until one of the pods answered.
+// until asks the port again and again and returns how long it took until one of the pods answered; gaveUp if none did.
 func until(b *testing.B, r *rig.Rig, network string, port int, pods ...string) time.Duration {
 	b.Helper()
 	start := time.Now()
 	last := ""
-	for time.Since(start) < 10*time.Minute {
+	for time.Since(start) < *benchLimit {
 		asked := time.Now()
 		last = rig.Ask(r.Client.Namespace, network, fmt.Sprintf("192.168.0.11:%d", port), 200*time.Millisecond)
 		if pod, _, found := strings.Cut(last, "<-"); found && slices.Contains(pods, pod) {
 			return asked.Sub(start)
 		}
 	}
-	b.Fatalf("port %d still answers %q, want %v", port, last, pods)
-	return 0
+	b.Logf("port %d still answers %q, want %v", port, last, pods)
+	return gaveUp
+}
+
+const gaveUp time.Duration = -1
+
+// seconds of a duration; not a number for gaveUp.
+func seconds(d time.Duration) float64 {
+	if d == gaveUp {
+		return math.NaN()
+	}
+	return d.Seconds()
 }
 
 // settledOn waits until only this pod answers, and returns how long it took until then.
 func settledOn(b *testing.B, r *rig.Rig, port int, pod string) time.Duration {
 	b.Helper()
 	start := time.Now()
-	for streak, first := 0, start; time.Since(start) < 10*time.Minute; {
+	for streak, first := 0, start; time.Since(start) < *benchLimit; {
 		asked := time.Now()
 		if rig.Ask(r.Client.Namespace, "tcp4", fmt.Sprintf("192.168.0.11:%d", port), 200*time.Millisecond) != pod+"<-n1" {
 			streak = 0
@@ -150,8 +166,8 @@ func settledOn(b *testing.B, r *rig.Rig, port int, pod string) time.Duration {
 			return first.Sub(start)
 		}
 	}
-	b.Fatalf("port %d does not answer %s only", port, pod)
-	return 0
+	b.Logf("port %d does not answer %s only", port, pod)
+	return gaveUp
 }
 
 // quiet waits until the process and its children have used next to no CPU for a second.
@@ -196,9 +212,9 @@ func updates(b *testing.B, c contestant) []figure {
 	slices.Sort(added)
 	at := fmt.Sprintf(" at %d Services", n)
 	return []figure{
-		{"cold start" + at, cold.Seconds(), "%.2f s"},
-		{"one endpoint changed" + at, moved[rounds/2].Seconds() * 1000, "%.0f ms"},
-		{"one Service added" + at, added[rounds/2].Seconds() * 1000, "%.0f ms"},
+		{"cold start" + at, seconds(cold), "%.2f s"},
+		{"one endpoint changed" + at, seconds(moved[rounds/2]) * 1000, "%.0f ms"},
+		{"one Service added" + at, seconds(added[rounds/2]) * 1000, "%.0f ms"},
 		{"CPU of the cold start", atStart.Seconds(), "%.2f s"},
 		{"CPU of one change", (p.CPU(b) - cpu).Seconds() * 1000 / float64(2*rounds), "%.0f ms"},
 		{"resident memory", float64(p.RSS(b)) / (1 << 20), "%.0f MiB"},
@@ -223,27 +239,31 @@ func newFlows(b *testing.B, c contestant) []figure {
 			objects = append(objects, benchService(r, benchName(have), benchFirst+have, false, corev1.ProtocolUDP, "p1a rs", "p1b rs")...)
 		}
 		r.API.Put(objects...)
-		until(b, r, "udp4", benchFirst+n-1, "p1a", "p1b")
+		what := fmt.Sprintf("new flow, last of %d NodePorts", n)
+		if until(b, r, "udp4", benchFirst+n-1, "p1a", "p1b") == gaveUp {
+			figures = append(figures, figure{what, math.NaN(), "%.1f µs"})
+			continue
+		}
 		quiet(b, p)
 		port := worst(b, r, n)
 		for _, pod := range []string{"p1a", "p1b"} {
 			r.Pods[pod].Run(b, "iptables-legacy", "-t", "raw", "-A", "PREROUTING", "-p", "udp", "-j", "DROP")
 		}
 		best := time.Hour
-		for range 7 {
+		for range 50 { // short ones: on a busy machine few of them go undisturbed
 			r.Nodes["n1"].Run(b, "conntrack", "-F")
 			best = min(best, flood(b, r.Client.Namespace, uint16(port), flows))
 		}
 		for _, pod := range []string{"p1a", "p1b"} {
 			r.Pods[pod].Run(b, "iptables-legacy", "-t", "raw", "-F")
 		}
-		figures = append(figures, figure{fmt.Sprintf("new flow, last of %d NodePorts", n), best.Seconds() * 1e6 / flows, "%.1f µs"})
+		figures = append(figures, figure{what, best.Seconds() * 1e6 / flows, "%.1f µs"})
 	}
 	return figures
 }
 
 // flows is how many new flows one measurement has.
-const flows = 10000
+const flows = 2000
 
 // worst is the port whose packets meet the most rules: of kube-proxy's list the last; of the agent's tree of blocks of
 // sixteen the last of its block on as many levels as the ports fill.
@@ -271,6 +291,12 @@ func flood(b *testing.B, from *nettest.Namespace, port uint16, packets int) (too
 	var err error
 	from.Do(func() {
 		var socket int
+		// Other work on the machine must not count: this thread goes first. It takes some twenty milliseconds.
+		nice, _ := syscall.Getpriority(syscall.PRIO_PROCESS, 0)
+		if err = syscall.Setpriority(syscall.PRIO_PROCESS, 0, -20); err != nil {
+			return
+		}
+		defer syscall.Setpriority(syscall.PRIO_PROCESS, 0, 20-nice) //nolint:errcheck // to lower it is always allowed
 		if socket, err = syscall.Socket(syscall.AF_INET, syscall.SOCK_RAW, syscall.IPPROTO_RAW); err != nil {
 			return
 		}

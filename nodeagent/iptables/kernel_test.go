@@ -183,6 +183,39 @@ func TestKernelFollowsRandomChanges(t *testing.T) {
 	})
 }
 
+// Names and numbers of endpoints as nobody should choose them: the kernel takes all that is rendered, and shows it as it
+// was written.
+func TestKernelTakesOddRules(t *testing.T) {
+	names := []string{"a\"b", "-j ACCEPT\n-A INPUT", "\\", "$(reboot)", "%s", "'", "\t", "ü", strings.Repeat("n", 300), "#", "*nat", "COMMIT", ":x", "--", "!"}
+	runners(t, func(t *testing.T, r Runner) {
+		random := rand.New(rand.NewPCG(9, 9))
+		for _, o := range []chains.Options{{Mark: 1}, {Mark: 1 << 31, EndpointChains: true}, {Mark: 0x2000, Recent: true}} {
+			rules := randomRules(random, r.Family)
+			for i := range rules.Frontends {
+				n := &rules.Frontends[i].Name
+				n.Namespace, n.Name, n.Port = names[random.IntN(len(names))], fmt.Sprint(i), names[random.IntN(len(names))]
+			}
+			if len(rules.Frontends) > 0 {
+				f := &rules.Frontends[0]
+				many := nodeagent.ServicePort{Name: f.Name, NodePort: f.Port}
+				for i := range 1000 {
+					address := netip.AddrFrom4([4]byte{10, 1, byte(i / 250), byte(i % 250)})
+					if r.Family == corev1.IPv6Protocol {
+						address = netip.MustParseAddr(fmt.Sprintf("fd00::1:%x", i))
+					}
+					many.ClusterEndpoints = append(many.ClusterEndpoints, netip.AddrPortFrom(address, 8080))
+				}
+				*f = nodeagent.NewRules(r.Family, nodeagent.Services{Ports: []nodeagent.ServicePort{many}}, nodeagent.Settings{}).Frontends[0]
+			}
+			text := chains.Render(rules, o)
+			load(t, r, chains.Diff(save(t, r), text), text.Sets)
+			if diff := cmp.Diff(text.Chains, save(t, r).Chains); diff != "" {
+				t.Fatalf("options %+v: chains (-rendered +iptables-save):\n%s", o, diff[:min(len(diff), 3000)])
+			}
+		}
+	})
+}
+
 func TestJumpsShowAFlush(t *testing.T) {
 	runners(t, func(t *testing.T, r Runner) {
 		text := chains.Render(goldenRules(r.Family), options)

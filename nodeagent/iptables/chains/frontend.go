@@ -216,5 +216,9 @@ func comment(text string) string {
 	if len(safe) > 255 {
 		safe = safe[:255]
 	}
+	// iptables-save quotes only what needs it.
+	if strings.Trim(safe, "_-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") == "" {
+		return " -m comment --comment " + safe
+	}
 	return ` -m comment --comment "` + safe + `"`
 }
