@@ -176,7 +176,7 @@ func (v GateService) port(p gatePort, node string, target Target) (gateState, st
 	switch {
 	case unserved && !p.early:
 		return pointless, fmt.Sprintf("node %s has no other ready pod of Service %s, so nothing answers CLB there before this pod is ready", node, v.name)
-	case !p.local && p.endpoints.none():
+	case !p.local && len(p.endpoints.ready)+len(p.endpoints.serving) == 0:
 		return pointless, fmt.Sprintf("Service %s has no ready pod yet, so no node answers CLB before this pod is ready", v.name)
 	case wanted && weight == 0:
 		return pointless, cmp.Or(v.left[node].Message, fmt.Sprintf("node %s is to get no new connections of Service %s", node, v.name))
