@@ -98,7 +98,7 @@ func (l *Lab) AwaitNode(ctx context.Context, name, what string, ok func(*corev1.
 }
 
 func (l *Lab) awaitReplicas(ctx context.Context, w Workload) error {
-	what := fmt.Sprintf("%d ready pods on %s and no others", w.Replicas, w.Node)
+	what := fmt.Sprintf("%d ready pods of its latest template and no others", w.Replicas)
 	_, err := await(ctx, l.Client.AppsV1().RESTClient(), "deployments", w.Namespace, named(w.name()), &appsv1.Deployment{}, what, func(d *appsv1.Deployment) bool {
 		return d != nil && d.Status.ObservedGeneration >= d.Generation &&
 			d.Status.Replicas == w.Replicas && d.Status.UpdatedReplicas == w.Replicas && d.Status.AvailableReplicas == w.Replicas

@@ -25,7 +25,7 @@ import (
 
 const (
 	controllerName = "clb-cloud-controller-manager"
-	healthz        = "https://127.0.0.1:10258/healthz"
+	controllerPort = 10258
 	// uninitialized is the taint of a node whose kubelet leaves its identity to the cloud's controller.
 	uninitialized = "node.cloudprovider.kubernetes.io/uninitialized"
 )
@@ -77,34 +77,46 @@ func (l *Lab) StartController(ctx context.Context, settings Settings, flags ...s
 	if l.ControllerRuns() {
 		return errors.New("the controller runs already: stop or kill it first")
 	}
+	// A killed leader's lease would hold up its successor for 15 s.
+	p, err := l.StartReplica(ctx, controllerName, controllerPort, settings, append([]string{"--leader-elect=false"}, flags...)...)
+	if p != nil {
+		l.controller, l.log = p, p.LogPath()
+	}
+	return err
+}
+
+// StartReplica starts a controller that the Lab does not keep count of, beside others or alone, and returns when it says
+// that it is healthy. name is that of its log and settings, port that of its /healthz. The process is not nil if it was started, also
+// with an error.
+func (l *Lab) StartReplica(ctx context.Context, name string, port int, settings Settings, flags ...string) (*machine.Process, error) {
 	content, err := yaml.Marshal(settings)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	config, err := l.file("cloud-config.yaml", content)
+	config, err := l.file(name+".yaml", content)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	l.controller, err = l.Run(cluster.ControlPlane, controllerName, append([]string{
+	p, err := l.Run(cluster.ControlPlane, name, append([]string{
 		l.dir.Bin(controllerName),
 		"--kubeconfig=" + l.identity,
 		"--cloud-config=" + config,
-		"--leader-elect=false", // a killed leader's lease would hold up its successor for 15 s
 		"--bind-address=127.0.0.1",
+		fmt.Sprintf("--secure-port=%d", port),
 		"--authorization-always-allow-paths=/healthz,/livez,/readyz,/metrics",
 		"-v=2",
 	}, flags...))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	l.log = l.controller.LogPath()
-	if err := l.awaitHealthy(ctx); err != nil {
-		return fmt.Errorf("%s: %w", controllerName, err)
+	if err := l.awaitHealthy(ctx, p, port); err != nil {
+		return p, fmt.Errorf("%s: %w", name, err)
 	}
-	return nil
+	return p, nil
 }
 
-func (l *Lab) awaitHealthy(ctx context.Context) error {
+func (l *Lab) awaitHealthy(ctx context.Context, p *machine.Process, port int) error {
+	healthz := fmt.Sprintf("https://127.0.0.1:%d/healthz", port)
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	// The controller's certificate is its own, made at start.
@@ -113,7 +125,7 @@ func (l *Lab) awaitHealthy(ctx context.Context) error {
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
 		DisableKeepAlives: true,
 	}}
-	return up(ctx, l.controller, func(ctx context.Context) error {
+	return up(ctx, p, func(ctx context.Context) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, healthz, nil)
 		if err != nil {
 			return err

@@ -67,18 +67,23 @@ func Annotate(key, value string) func(*corev1.Service) {
 	return func(svc *corev1.Service) { metav1.SetMetaDataAnnotation(&svc.ObjectMeta, key, value) }
 }
 
-// Workload is a Deployment of echo programs on one node.
+// Workload is a Deployment of echo programs, on one node or wherever they go.
 type Workload struct {
 	Namespace string
 	App       string // the label app, by which a Service selects the pods
-	Node      string // every pod runs here
+	Node      string // every pod runs here; "": the scheduler decides, and the Deployment has the app's name
 	Replicas  int32
 	Args      []string                   // of the echo program
 	Mods      []func(*appsv1.Deployment) // change it before it is written
 }
 
 // name tells the Deployments of one app apart: there is one per node.
-func (w Workload) name() string { return w.App + "-" + w.Node }
+func (w Workload) name() string {
+	if w.Node == "" {
+		return w.App
+	}
+	return w.App + "-" + w.Node
+}
 
 func (w Workload) deployment() *appsv1.Deployment {
 	labels := map[string]string{"app": w.App, "workload": w.name()}
@@ -94,7 +99,6 @@ func (w Workload) deployment() *appsv1.Deployment {
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{Labels: labels},
 				Spec: corev1.PodSpec{
-					NodeSelector: map[string]string{hostnameNode: w.Node},
 					Containers: []corev1.Container{{
 						Name:            "echo",
 						Image:           build.EchoRef,
@@ -106,6 +110,9 @@ func (w Workload) deployment() *appsv1.Deployment {
 				},
 			},
 		},
+	}
+	if w.Node != "" {
+		d.Spec.Template.Spec.NodeSelector = map[string]string{hostnameNode: w.Node}
 	}
 	for _, mod := range w.Mods {
 		mod(d)

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/clbsync/clbsync/clbsim/admin"
 	"github.com/clbsync/clbsync/lab/cluster"
+	"github.com/clbsync/clbsync/lbsync/clb"
 )
 
 // What the simulated cloud knows. The controller is configured with the same.
@@ -85,6 +87,23 @@ func (l *Lab) startSimulator(ctx context.Context) error {
 		return fmt.Errorf("clbsim: %w", err)
 	}
 	return nil
+}
+
+// APIClient returns a client of the simulated CLB's API for this process, with the controller's own credentials.
+func (l *Lab) APIClient() (*clb.Client, error) {
+	m, err := l.Machine(cluster.CLB)
+	if err != nil {
+		return nil, err
+	}
+	at, err := m.Forward(netip.MustParseAddrPort(apiAddress))
+	if err != nil {
+		return nil, err
+	}
+	endpoint := "http://" + at.String()
+	return clb.New(clb.Config{
+		Region: region, VPCID: vpcID, Credentials: clb.Credentials{SecretID: secretID, SecretKey: secretKey},
+		Endpoints: clb.Endpoints{CLB: endpoint, CVM: endpoint},
+	})
 }
 
 func instance(n cluster.Node) map[string]any {

@@ -97,7 +97,10 @@ func (l *Lab) furnish(o Options) error {
 	if err := mkdirIn(dataRoot, l.Name); err != nil {
 		return err
 	}
-	return makeCgroups(l.cgroup())
+	if err := makeCgroups(l.cgroup()); err != nil {
+		return err
+	}
+	return favour(l.cgroup())
 }
 
 // Open finds a lab that exists.

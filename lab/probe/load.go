@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -35,9 +36,12 @@ func (c Client) Share(ctx context.Context, t Target, n int) Report {
 
 func (c Client) once(ctx context.Context, t Target) outcome {
 	begin := time.Now()
-	answer, err := c.Ask(ctx, t)
-	return outcome{at: begin, took: time.Since(begin), answer: answer, err: err}
+	answer, resent, err := c.askOnce(ctx, t)
+	return outcome{at: begin, took: time.Since(begin), answer: answer, resent: resent, err: err}
 }
+
+// catchUp is how far a continuous probe may be behind its schedule and still make up for it.
+const catchUp = 200 * time.Millisecond
 
 // Load bounds a continuous probe. All but Slow must be positive.
 type Load struct {
@@ -51,6 +55,7 @@ type Load struct {
 type Prober struct {
 	stop     context.CancelFunc
 	done     chan struct{}
+	asked    atomic.Int64
 	outcomes []outcome // complete when done is closed
 	slow     time.Duration
 }
@@ -73,25 +78,37 @@ func (p *Prober) run(sending context.Context, c Client, t Target, load Load) {
 	defer p.stop()
 	// A request that is under way when the probe is stopped is waited for: cancelled, it would look lost.
 	asking := context.WithoutCancel(sending)
-	ticker := time.NewTicker(load.Every)
-	defer ticker.Stop()
+	// By the clock, not by a ticker: that leaves out what a busy machine has missed, and the rate would not be kept.
+	next := time.Now()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	var mu sync.Mutex
 	var underWay sync.WaitGroup
 	defer underWay.Wait()
 	for range load.Count {
+		// Who has slept for long does not make up for all of it at once.
+		if late := time.Now().Add(-catchUp); next.Before(late) {
+			next = late
+		}
+		timer.Reset(time.Until(next))
+		next = next.Add(load.Every)
+		select {
+		case <-sending.Done():
+			return
+		case <-timer.C:
+		}
+		p.asked.Add(1)
 		underWay.Go(func() {
 			o := c.once(asking, t)
 			mu.Lock()
 			defer mu.Unlock()
 			p.outcomes = append(p.outcomes, o)
 		})
-		select {
-		case <-sending.Done():
-			return
-		case <-ticker.C:
-		}
 	}
 }
+
+// Asked returns how many requests were started so far.
+func (p *Prober) Asked() int { return int(p.asked.Load()) }
 
 // Wait returns the report once the load's count or time is used up.
 func (p *Prober) Wait() Report {

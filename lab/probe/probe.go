@@ -21,6 +21,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/clbsync/clbsync/lab/echo"
 )
 
@@ -54,19 +56,25 @@ type Client struct {
 // Ask makes one request on a fresh connection (UDP: from a fresh port) and returns the answer. A request is sent once:
 // an unanswered datagram is an error, not a reason to try again.
 func (c Client) Ask(ctx context.Context, t Target) (echo.Answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
-	defer cancel()
-	answer, err := c.ask(ctx, t)
-	if err != nil {
-		return echo.Answer{}, fmt.Errorf("%s: %w", t, err)
-	}
-	return answer, nil
+	answer, _, err := c.askOnce(ctx, t)
+	return answer, err
 }
 
-func (c Client) ask(ctx context.Context, t Target) (echo.Answer, error) {
+// askOnce also reports whether packets had to be sent again before the answer came.
+func (c Client) askOnce(ctx context.Context, t Target) (answer echo.Answer, resent bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	answer, resent, err = c.ask(ctx, t)
+	if err != nil {
+		return echo.Answer{}, resent, fmt.Errorf("%s: %w", t, err)
+	}
+	return answer, resent, nil
+}
+
+func (c Client) ask(ctx context.Context, t Target) (answer echo.Answer, resent bool, err error) {
 	conn, err := c.open(ctx, t)
 	if err != nil {
-		return echo.Answer{}, err
+		return echo.Answer{}, false, err
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
@@ -80,10 +88,42 @@ func (c Client) ask(ctx context.Context, t Target) (echo.Answer, error) {
 	case HTTP:
 		line, err = get(ctx, conn, t.Addr)
 	}
-	if err != nil {
-		return echo.Answer{}, err
+	state, resent := condition(conn)
+	if err != nil && state != "" {
+		err = fmt.Errorf("%w (%s)", err, state)
 	}
-	return parse(line)
+	if err != nil {
+		return echo.Answer{}, resent, err
+	}
+	answer, err = parse(line)
+	return answer, resent, err
+}
+
+// condition asks the kernel how a TCP connection is, in words, and whether a packet of it was sent again. That tells a
+// packet that was lost on the way, for which a client waits a second at least, from a machine that is merely busy. Of UDP
+// nothing is known.
+func condition(conn net.Conn) (state string, resent bool) {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return "", false
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return "", false
+	}
+	var info *unix.TCPInfo
+	if raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) }) != nil || err != nil {
+		return "", false
+	}
+	switch info.State {
+	case unix.BPF_TCP_SYN_SENT:
+		state = "handshake not answered"
+	case unix.BPF_TCP_ESTABLISHED:
+		state = "connected"
+	default:
+		state = "closed"
+	}
+	return fmt.Sprintf("%s, %d packets sent again", state, info.Total_retrans), info.Total_retrans > 0
 }
 
 func (c Client) open(ctx context.Context, t Target) (net.Conn, error) {

@@ -21,6 +21,7 @@ type Report struct {
 	ByNode   map[string]int     // answers by the node of that pod
 	Peers    map[netip.Addr]int // answers by the client address that the pod saw
 	Lost     []Event            // requests without an answer, in the order of their start
+	Resent   []Event            // answers on a TCP connection that lost a packet, in the order of their start
 	Slow     []Event            // answers that took longer than Load.Slow, in the order of their start
 	Longest  time.Duration      // of the answered requests
 }
@@ -38,6 +39,7 @@ type outcome struct {
 	at     time.Time
 	took   time.Duration
 	answer echo.Answer
+	resent bool
 	err    error
 }
 
@@ -56,6 +58,9 @@ func summarize(outcomes []outcome, slow time.Duration) Report {
 		r.ByNode[o.answer.Node]++
 		r.Peers[o.answer.Peer.Addr()]++
 		r.Longest = max(r.Longest, o.took)
+		if o.resent {
+			r.Resent = append(r.Resent, Event{At: o.at, Took: o.took, Pod: o.answer.Pod})
+		}
 		if slow > 0 && o.took > slow {
 			r.Slow = append(r.Slow, Event{At: o.at, Took: o.took, Pod: o.answer.Pod})
 		}
@@ -72,6 +77,9 @@ func (r Report) String() string {
 	}
 	if len(causes) > 0 {
 		s += " (" + counts(causes) + ")"
+	}
+	if len(r.Resent) > 0 {
+		s += fmt.Sprintf(", %d lost a packet", len(r.Resent))
 	}
 	if len(r.Slow) > 0 {
 		s += fmt.Sprintf(", %d slow", len(r.Slow))
