@@ -60,8 +60,13 @@ test-unit: packages ## Pure parts, the real SDK against the simulated CLB, packe
 test-lab: ## A real cluster: Services, packets, source addresses, crashes.
 	@$(LAB) build --product
 	@before="$$($(LAB) list)"; \
-	(cd lab && go test -vet=off -timeout 25m ./...); \
+	(cd lab && go test -vet=off -timeout 25m $$(go list ./... | grep -v /lab/churn) && go test -vet=off -count=1 -timeout 25m ./churn); \
 	if [[ "$$before" == "there is no lab" ]]; then $(LAB) check-clean; else echo "other labs were running before: not looking for traces"; fi
+
+.PHONY: churn
+churn: ## What clients lose while pods, nodes, policies and controllers change, beside the stock behaviour, as a table.
+	@$(LAB) build --product
+	@cd lab/churn && go test -vet=off -count=1 -timeout 40m -args -full $(CHURN_FLAGS)
 
 .PHONY: race
 race: ## The unit tests under the race detector (needs a C compiler).

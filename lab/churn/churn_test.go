@@ -44,6 +44,7 @@ func TestMain(m *testing.M) {
 		if *graces != "" {
 			code, err = 0, sweep(ctx, strings.Split(*graces, ","))
 		} else {
+			stop() // from here on an interrupt ends the process, and the lab goes because its owner is gone
 			code = m.Run()
 		}
 		if len(table) > 0 {
