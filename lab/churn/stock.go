@@ -41,7 +41,7 @@ func startStock(ctx context.Context, lab *e2e.Lab) (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // ctx bounds the start
 	factory.Start(ctx.Done())
 	var running sync.WaitGroup
 	running.Go(func() { c.Run(ctx, 8, controllersmetrics.NewControllerManagerMetrics("stock")) })

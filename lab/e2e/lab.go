@@ -10,6 +10,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,6 +42,7 @@ type Config struct {
 	Sets     []build.Set    // to build besides what every Lab needs
 	Images   []string       // by name, to load on every node besides the echo program's
 	Settings Settings       // of the controller; nil: CloudConfig
+	Speedup  int            // how many times as fast as on CLB health checks run; 0: Speedup
 }
 
 // Lab is a running cluster with the simulated CLB and the controller. Its methods may be called concurrently, except
@@ -83,7 +85,7 @@ func Start(ctx context.Context, cfg Config) (_ *Lab, err error) {
 			err = errors.Join(err, l.Close())
 		}
 	}()
-	if err := l.startSimulator(ctx); err != nil {
+	if err := l.startSimulator(ctx, cmp.Or(cfg.Speedup, Speedup)); err != nil {
 		return nil, err
 	}
 	if err := l.grant(ctx); err != nil {

@@ -38,7 +38,7 @@ const (
 	adminAddress = "10.251.0.1:8091"
 )
 
-// Speedup is how many times as fast as on CLB health checks run.
+// Speedup is how many times as fast as on CLB health checks run, if nobody says otherwise.
 const Speedup = 20
 
 // taskDelay is how long an asynchronous task of the simulated CLB takes.
@@ -48,7 +48,7 @@ const taskDelay = 50 * time.Millisecond
 var zoneNames = map[string]string{"100003": "ap-guangzhou-3", "100004": "ap-guangzhou-4"}
 
 // startSimulator starts clbsim in the machine that is the nodes' gateway, with the cluster's nodes as instances.
-func (l *Lab) startSimulator(ctx context.Context) error {
+func (l *Lab) startSimulator(ctx context.Context, speedup int) error {
 	var instances, zones []map[string]any
 	for _, n := range l.Nodes() {
 		instances = append(instances, instance(n))
@@ -65,7 +65,7 @@ func (l *Lab) startSimulator(ctx context.Context) error {
 		"instances":   instances,
 		"publicVIPs":  []string{cluster.VIPs.String()},
 		"tasks":       map[string]any{"delay": taskDelay.String()},
-		"health":      map[string]any{"probe": "real", "speedup": Speedup},
+		"health":      map[string]any{"probe": "real", "speedup": speedup},
 	})
 	if err != nil {
 		return err
