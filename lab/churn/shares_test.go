@@ -40,9 +40,9 @@ func TestWeightsGiveEachPodItsShare(t *testing.T) {
 	}
 	placed := map[string]int{"n1": 1, "n2": 2, "n3": 5}
 	for node, replicas := range placed {
-		w := e2e.Workload{Namespace: ns, App: app, Node: node, Replicas: int32(replicas), Shape: func(d *appsv1.Deployment) {
+		w := e2e.Workload{Namespace: ns, App: app, Node: node, Replicas: int32(replicas), Mods: []func(*appsv1.Deployment){func(d *appsv1.Deployment) {
 			d.Spec.Template.Spec.TerminationGracePeriodSeconds = new(int64)
-		}}
+		}}}
 		if err := lab.Deploy(ctx, w); err != nil {
 			t.Fatal(err)
 		}

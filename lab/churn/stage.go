@@ -57,7 +57,7 @@ func (s *stage) namespace() string { return namespace(s.situation.name, s.side, 
 func (s *stage) workload(pods int32, shape func(*appsv1.Deployment)) e2e.Workload {
 	return e2e.Workload{
 		Namespace: s.namespace(), App: app, Replicas: pods, Args: []string{"--linger=" + s.grace.String()},
-		Shape: func(d *appsv1.Deployment) {
+		Mods: []func(*appsv1.Deployment){func(d *appsv1.Deployment) {
 			template := &d.Spec.Template
 			template.Annotations = map[string]string{generation: strconv.Itoa(s.made)}
 			// Programs that ask for nothing get the hundredth part of what others get of a busy node.
@@ -69,7 +69,7 @@ func (s *stage) workload(pods int32, shape func(*appsv1.Deployment)) e2e.Workloa
 			if shape != nil {
 				shape(d)
 			}
-		},
+		}},
 	}
 }
 
