@@ -12,8 +12,12 @@ import (
 
 // radixBits is how many bits of the port each level of a dispatch tree decides. With 4, the worst port costs
 // 4 × 16 range tests, however many there are, and a port that comes or goes changes one chain of at most 16
-// rules. The blocks lie at fixed places in the port space: if they followed the ports in use, one new Service
-// could move them all.
+// rules. Of ten thousand ports the worst meets 51; in a tree of two levels, 64-way, it would meet 131. Measured, the two
+// could not be told apart (a new flow at that port: 10.0 against 12.6 µs with iptables-legacy, 12.2 against 10.0 with
+// iptables-nft, on a busy machine where 2 µs mean nothing; one change: 0.40 against 0.42 s of CPU with legacy): the one
+// with fewer tests and shorter chains it is.
+//
+// The blocks lie at fixed places in the port space: if they followed the ports in use, one new Service could move them all.
 const radixBits = 4
 
 // leaf is what a tree does with one port.
