@@ -138,6 +138,7 @@ func attempt[Q, R any](ctx context.Context, c *Client, action string, send func(
 	}
 	took := time.Since(sent)
 	apiDuration.WithLabelValues(action, code).Observe(took.Seconds())
+	apiRequests.WithLabelValues(action, code).Inc()
 	level := 2
 	if strings.HasPrefix(action, "Describe") {
 		level = 4

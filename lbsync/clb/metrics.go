@@ -13,26 +13,37 @@ import (
 // What the API costs, seen where requests leave. The label code is "" for success, else the API's code.
 var (
 	apiDuration = metrics.NewHistogramVec(&metrics.HistogramOpts{
-		Subsystem:      "clb_api",
+		Namespace:      "clbsync",
+		Subsystem:      "api",
 		Name:           "request_duration_seconds",
 		Help:           "Duration of requests to the cloud's API, by action and code (empty: success).",
 		Buckets:        metrics.ExponentialBuckets(0.01, 2, 12),
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"action", "code"})
+	apiRequests = metrics.NewCounterVec(&metrics.CounterOpts{
+		Namespace:      "clbsync",
+		Subsystem:      "api",
+		Name:           "requests_total",
+		Help:           "Requests to the cloud's API, by action and code (empty: success).",
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"action", "code"})
 	apiWait = metrics.NewCounterVec(&metrics.CounterOpts{
-		Subsystem:      "clb_api",
+		Namespace:      "clbsync",
+		Subsystem:      "api",
 		Name:           "throttle_wait_seconds_total",
 		Help:           "Time that requests waited for this program's own rate limit, by action.",
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"action"})
 	apiRetries = metrics.NewCounterVec(&metrics.CounterOpts{
-		Subsystem:      "clb_api",
+		Namespace:      "clbsync",
+		Subsystem:      "api",
 		Name:           "retries_total",
 		Help:           "Requests that were replayed, by action and the kind of error that they were refused with.",
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"action", "kind"})
 	apiTask = metrics.NewHistogramVec(&metrics.HistogramOpts{
-		Subsystem:      "clb_api",
+		Namespace:      "clbsync",
+		Subsystem:      "api",
 		Name:           "task_duration_seconds",
 		Help:           "Time from the acceptance of an asynchronous change to its end, by action.",
 		Buckets:        metrics.ExponentialBuckets(0.1, 2, 12),
@@ -43,7 +54,7 @@ var (
 // apiTokens is read when somebody asks for metrics: buckets fill up while nobody calls.
 var apiTokens tokensLeft
 
-var tokensDesc = metrics.NewDesc(metrics.BuildFQName("", "clb_api", "tokens"),
+var tokensDesc = metrics.NewDesc("clbsync_api_tokens",
 	"Requests that may be made at once without waiting, by action: 0 is at the limit.", []string{"action"}, nil, metrics.ALPHA, "")
 
 // tokensLeft is the state of the buckets of the latest Client, of which a program has one.
@@ -65,6 +76,6 @@ func (t *tokensLeft) CollectWithStability(ch chan<- metrics.Metric) {
 }
 
 var registerMetrics = sync.OnceFunc(func() {
-	legacyregistry.MustRegister(apiDuration, apiWait, apiRetries, apiTask)
+	legacyregistry.MustRegister(apiRequests, apiDuration, apiWait, apiRetries, apiTask)
 	legacyregistry.CustomMustRegister(&apiTokens)
 })

@@ -32,6 +32,9 @@ type state struct {
 	held    time.Time // since when a removal is held; zero: none is
 	tuned   time.Time // when weights were last changed among open targets
 
+	awaited map[lbsync.Binding]awaited // targets whose health is to be measured
+	asked   time.Time                  // when health was last read, or a target registered that is waited for
+
 	policy    lbsync.DriftPolicy // that was followed last
 	tolerance lbsync.Tolerance   // what others changed and that stays as found
 	repairs   map[lbsync.Binding]repair

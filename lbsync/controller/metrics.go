@@ -28,6 +28,9 @@ var (
 	programmingSeconds = metrics.NewHistogram(&metrics.HistogramOpts{Namespace: namespace, Name: "endpoint_programming_duration_seconds", StabilityLevel: metrics.ALPHA,
 		Help:    "Time from the oldest change of an endpoint in a batch to the end of the first request that follows it.",
 		Buckets: metrics.ExponentialBuckets(0.01, 2, 16)})
+	healthySeconds = metrics.NewHistogram(&metrics.HistogramOpts{Namespace: namespace, Name: "endpoint_healthy_duration_seconds", StabilityLevel: metrics.ALPHA,
+		Help:    "Time from the change of an endpoint to when the health of a target that it brought was seen to be good, by polls of handover.poll; targets that are not healthy in handover.healthDeadline are not in it.",
+		Buckets: metrics.ExponentialBuckets(0.1, 2, 14)})
 	driftTotal = metrics.NewCounterVec(&metrics.CounterOpts{Namespace: namespace, Name: "drift_total", StabilityLevel: metrics.ALPHA,
 		Help: "Differences that a verification found between a CLB and what was last read of it or written to it, by what differs."}, []string{"what"})
 	driftKept = metrics.NewGauge(&metrics.GaugeOpts{Namespace: namespace, Name: "drift_unrepaired_services", StabilityLevel: metrics.ALPHA,
@@ -45,7 +48,7 @@ var (
 		Buckets: metrics.ExponentialBuckets(0.001, 2, 18)}, []string{"priority"})
 
 	registerMetrics = sync.OnceFunc(func() {
-		legacyregistry.MustRegister(queueDepth, queueWait, syncSeconds, changesTotal, skipsNow, programmingSeconds, driftTotal, driftKept, gatesWaiting, gateSeconds)
+		legacyregistry.MustRegister(queueDepth, queueWait, syncSeconds, changesTotal, skipsNow, programmingSeconds, driftTotal, driftKept, gatesWaiting, gateSeconds, healthySeconds)
 	})
 )
 

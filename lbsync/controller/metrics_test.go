@@ -23,9 +23,10 @@ func triggered(s *discoveryv1.EndpointSlice, at time.Time) *discoveryv1.Endpoint
 
 func TestTheTimeFromAnEndpointsChangeToItsTargetIsMeasured(t *testing.T) {
 	inWorld(t, func(w *world) {
-		others, spent := histogram(w)
+		const name = "clbsync_endpoint_programming_duration_seconds"
+		others, spent := histogram(w, name)
 		measured := func() (int, float64) {
-			count, sum := histogram(w)
+			count, sum := histogram(w, name)
 			return count - others, sum - spent
 		}
 		w.run()
@@ -72,14 +73,15 @@ func TestTheTimeFromAnEndpointsChangeToItsTargetIsMeasured(t *testing.T) {
 }
 
 // histogram reads how often the time was measured, and the sum.
-func histogram(w *world) (count int, sum float64) {
+func histogram(w *world, name string) (count int, sum float64) {
 	w.Helper()
+	registerMetrics()
 	families, err := legacyregistry.DefaultGatherer.Gather()
 	if err != nil {
 		w.Fatal(err)
 	}
 	for _, f := range families {
-		if f.GetName() == "clbsync_endpoint_programming_duration_seconds" {
+		if f.GetName() == name {
 			h := f.GetMetric()[0].GetHistogram()
 			return int(h.GetSampleCount()), h.GetSampleSum()
 		}
@@ -116,4 +118,57 @@ func TestSkipsAndChangesAreCounted(t *testing.T) {
 		w.want("annotations", gauge(lbsync.BadAnnotation)-bad, 0.0)
 		w.want("nodes", gauge(lbsync.NodeExcluded)-excluded, 1.0)
 	}, kubetest.Service("web", kubetest.Annotation(annotation.WeightByPods, "yes")), kubetest.Service("other"))
+}
+
+func TestTheTimeFromAnEndpointsChangeToAHealthyTargetIsMeasured(t *testing.T) {
+	inWorld(t, func(w *world) {
+		const name = "clbsync_endpoint_healthy_duration_seconds"
+		others, spent := histogram(w, name)
+		reads := func() int { return len(texts(w.cloud.take())) }
+		w.config.Verify = 1000 * time.Hour
+		w.run()
+		w.pass(time.Minute)
+		w.cloud.take()
+
+		w.put(triggered(kubetest.Slice("web", at(1, 2)...), time.Now()))
+		w.pass(time.Minute)
+		count, sum := histogram(w, name)
+		w.want("measurements", count-others, 1)
+		if took := sum - spent; took < 15 || took > 15+2*2 {
+			w.Errorf("the target was healthy after %v s, want 15 s and up to two polls of 2 s", took)
+		}
+		if n := reads(); n < 7 || n > 10 {
+			w.Errorf("%d calls, want one to register and a poll each 2 s for 15 s", n)
+		}
+		w.pass(3 * time.Minute)
+		w.want("reads when all are healthy", reads(), 0)
+
+		w.put(kubetest.Slice("web", at(1, 2, 3)...))
+		w.pass(3 * time.Minute)
+		w.want("calls for a target whose beginning is not known", reads(), 1)
+
+		w.put(triggered(kubetest.Slice("web", at(1, 2)...), time.Now()))
+		w.pass(3 * time.Minute)
+		w.cloud.take()
+		w.cloud.dead["ins-00000003"] = true
+		w.put(triggered(kubetest.Slice("web", at(1, 2, 3)...), time.Now()))
+		w.pass(5 * time.Minute)
+		count, _ = histogram(w, name)
+		w.want("one that never gets healthy is no measure", count-others, 1)
+		w.cloud.take()
+		w.pass(3 * time.Minute)
+		w.want("and is not polled after the deadline", reads(), 0)
+	}, onlyBind("web"), kubetest.Slice("web", at(1)...))
+}
+
+func TestANodeThatJoinsCostsNoReadOfHealth(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.run()
+		w.pass(time.Minute)
+		w.cloud.take()
+		w.put(triggered(kubetest.Slice("web", at(1, 2)...), time.Now())) // at the same time
+		w.put(kubetest.Node(4))
+		w.pass(time.Minute)
+		w.want("calls", texts(w.cloud.take()), []string{"Register lb-1 TCP:80/ins-00000004:30080=10"})
+	}, kubetest.Service("web"), kubetest.Slice("web", at(1)...))
 }

@@ -103,7 +103,11 @@ func (c *Controller) pursue(ctx context.Context, r *state, svc *corev1.Service, 
 	if len(r.refused) > known {
 		return svc, atOnce, f // to say so
 	}
-	return svc, soonest(soonest(step.Again, r.nextTry(begun)), max(time.Until(r.verify), atOnce)), f
+	again := soonest(step.Again, soonest(r.nextTry(begun), max(time.Until(r.verify), atOnce)))
+	if f.Failure == nil {
+		again = soonest(again, c.untilHealthy(ctx, r, f.Actual))
+	}
+	return svc, again, f
 }
 
 // look finds out what a Service asks for and what there is, and reports what is left out. It changes nothing.
@@ -222,6 +226,7 @@ func (c *Controller) steps(ctx context.Context, r *state, svc *corev1.Service, a
 			} else if err != nil {
 				return actual, step, err
 			}
+			r.await(step.Plan.Register, desired, d.trigger, c.settings.Timing.HealthDeadline)
 			if len(step.Plan.Register)+len(step.Plan.Reweight)+len(step.Plan.Deregister) > 0 {
 				programmed(d.trigger)
 				d.trigger = time.Time{}
@@ -236,6 +241,7 @@ func (c *Controller) steps(ctx context.Context, r *state, svc *corev1.Service, a
 				}
 				return actual, step, err
 			}
+			r.settled(seen.Health)
 		default:
 			if v := klog.FromContext(ctx).V(4); v.Enabled() && len(step.Waits) > 0 {
 				v.Info("Waiting", "clb", actual.Instance.ID, "for", step.Waits, "again", step.Again)
