@@ -31,6 +31,8 @@ type program struct {
 	stderr  io.Writer
 	options *options.CloudControllerManagerOptions
 	running sync.WaitGroup // the controllers that finish their work before the program ends
+	lease   lease          // of the leader, from when this process became it; see lead
+	leading sync.Once      // see lead
 
 	// Our own flags.
 	dryRun, classOnly bool
@@ -132,5 +134,7 @@ Examples:
 
 The cloud config is described in docs/cloud-config.md. Of several replicas the one that holds the lease
 kube-system/` + name + ` works. https://<host>:10258 serves /healthz to everybody, and /metrics to those whose token allows it.
+
+When it is stopped it finishes the calls in flight and gives the lease back, so that the next leader begins at once.
 
 Exit codes: 0 stopped by SIGTERM or SIGINT, after the calls in flight; 1 failure; 2 wrong command line.`

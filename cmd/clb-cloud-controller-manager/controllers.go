@@ -32,6 +32,10 @@ func (p *program) initializers() map[string]app.ControllerInitFuncConstructor {
 	ours := all[names.ServiceLBController]
 	ours.Constructor = p.loadBalancers
 	all[names.ServiceLBController] = ours
+	for controller, c := range all {
+		c.Constructor = p.lead(c.Constructor)
+		all[controller] = c
+	}
 	// The cluster's network plugin makes the routes. The name stays known, so that -node-route-controller,
 	// which is in many manifests, is not an error.
 	app.ControllersDisabledByDefault.Insert(names.NodeRouteController)
@@ -47,6 +51,23 @@ func (p *program) unlessDryRun(name string, stock app.InitFuncConstructor) app.I
 		return func(ctx context.Context, _ genericapp.ControllerContext) (controller.Interface, bool, error) {
 			klog.FromContext(ctx).Info("Not started in a dry run, since it writes Nodes", "controller", name)
 			return nil, false, nil
+		}
+	}
+}
+
+// lead notes, before the first of the controllers starts, that this process has become the leader.
+func (p *program) lead(stock app.InitFuncConstructor) app.InitFuncConstructor {
+	return func(ic app.ControllerInitContext, cc *config.CompletedConfig, cloud cloudprovider.Interface) app.InitFunc {
+		start := stock(ic, cc, cloud)
+		return func(ctx context.Context, in genericapp.ControllerContext) (controller.Interface, bool, error) {
+			if e := cc.ComponentConfig.Generic.LeaderElection; e.LeaderElect {
+				p.leading.Do(func() {
+					if err := p.lease.hold(ctx, cc.VersionedClient, e.ResourceNamespace, e.ResourceName); err != nil {
+						klog.FromContext(ctx).Error(err, "The lease will run out by itself when this program ends, the next leader has to wait for that")
+					}
+				})
+			}
+			return start(ctx, in)
 		}
 	}
 }

@@ -54,6 +54,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	cmd.SetArgs(args)
 	err = cli.RunNoErrOutput(cmd)
 	p.running.Wait() // calls in flight; the controller bounds it
+	if err := p.release(); err != nil {
+		klog.ErrorS(err, "The next leader has to wait until the lease runs out")
+	}
 	switch {
 	case err == nil, errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		return 0
