@@ -142,6 +142,8 @@ var metricsZH = map[string]string{
 	"clbsync_endpoint_healthy_duration_seconds":     "从端点变化到其带来的后端被看到健康的时间，按 handover.poll 轮询；在 handover.healthDeadline 内未健康的不计入。",
 	"clbsync_endpoint_programming_duration_seconds": "从一批端点变化中最早的一个，到其后第一个请求结束的时间。",
 	"clbsync_plan_changes_total":                    "已执行的变更数，按动作。",
+	"clbsync_queue_depth":                           "此刻等待处理的 CLB 数，按优先级：urgent（端点迁移）、normal（Service 或节点变化）、background（核对）。",
+	"clbsync_queue_wait_seconds":                    "到期的 CLB 等待处理的时间，按优先级。",
 	"clbsync_readiness_gate_duration_seconds":       "Pod 仅因就绪门控而等待的时间，按门控打开的原因。",
 	"clbsync_readiness_gates_waiting":               "最近一次查看时，仅因就绪门控而未就绪的 Pod 数。",
 	"clbsync_skips":                                 "所有 Service 的期望状态此刻缺少的内容，按原因。",

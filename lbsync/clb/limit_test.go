@@ -133,7 +133,7 @@ func TestTokensLeftAreTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range families {
-		if f.GetName() != "clb_api_tokens" {
+		if f.GetName() != "clbsync_api_tokens" {
 			continue
 		}
 		for _, m := range f.GetMetric() {
@@ -142,5 +142,5 @@ func TestTokensLeftAreTold(t *testing.T) {
 			}
 		}
 	}
-	t.Error("clb_api_tokens does not say that about 4 of 5 are left")
+	t.Error("clbsync_api_tokens does not say that about 4 of 5 are left")
 }
