@@ -87,6 +87,7 @@ lint: ## Formatting and linters, pinned in go.tool.mod.
 bench: ## From an endpoint's change to the request at CLB, and what the decisions cost.
 	go test -run '^$$' -bench . -benchmem ./lbsync/...
 	cd lab && go run ./bench
+	cd lab && go run ./bench -churn 100 -n 300
 
 .PHONY: bench-agent
 bench-agent: packages ## The node agent beside the real kube-proxy, as a table (AGENT_BENCH="-services 300 -ports 1,100" for a quick one).

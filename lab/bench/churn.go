@@ -57,10 +57,10 @@ func (c *churn) run(ctx context.Context, rounds int) (result, error) {
 		return r, err
 	}
 	moves := make([][]move, len(c.services))
-	each, ctx := errgroup.WithContext(ctx)
+	each, moving := errgroup.WithContext(ctx)
 	for i := range c.services {
 		each.Go(func() (err error) {
-			moves[i], err = c.services[i].wander(ctx, rounds)
+			moves[i], err = c.services[i].wander(moving, rounds)
 			return err
 		})
 	}

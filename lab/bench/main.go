@@ -35,7 +35,7 @@ func main() {
 	fs := flag.NewFlagSet("bench", flag.ExitOnError)
 	fs.Usage = func() { fmt.Fprint(fs.Output(), usage); fs.PrintDefaults() }
 	samples := fs.Int("n", 100, "changes of a weight to measure; a quarter as many additions and removals of a node")
-	median := fs.Duration("median", 200*time.Millisecond, "end with code 1 if the median of any change is longer")
+	median := fs.Duration("median", 150*time.Millisecond, "end with code 1 if the median of any change is longer")
 	churning := fs.Int("churn", 0, "measure so many Services whose pods move at once instead, 100 at most, -n moves in all")
 	p99 := fs.Duration("p99", 500*time.Millisecond, "end with code 1 if one of a hundred moves of -churn takes longer")
 	_ = fs.Parse(os.Args[1:]) // it exits by itself
