@@ -12,7 +12,7 @@ import (
 	"github.com/clbsync/clbsync/lbsync"
 )
 
-// How a bucket answers to being throttled all the same: others use the account too. It halves its rate, at most once
+// How a bucket answers to being throttled all the same, since others use the account too. It halves its rate, at most once
 // within throttleRest and not below a throttleLeast-th of the limit, and gets a throttleStep-th of the limit back in each
 // throttleRest without.
 const (
