@@ -105,13 +105,13 @@ func list(e ast.Expr, known map[string]string) []string {
 func MetricsPage(all []Metric, chinese bool) string {
 	var b strings.Builder
 	columns := []string{"Metric", "Type", "Labels", "What it says"}
-	b.WriteString("# Metrics\n\n`clb-cloud-controller-manager` serves these at `https://<host>:10258/metrics`, to those whose token allows it. " +
-		"Depth, waits and work of the queue are in `workqueue_*{name=\"clb\"}`; client-go, the Go runtime and leader election add their own.\n\n")
+	b.WriteString("# Metrics\n\n`clb-cloud-controller-manager` serves these at `https://<host>:10258/metrics`, to those whose token allows it; " +
+		"client-go, the Go runtime and leader election add their own.\n\n")
 	if chinese {
 		b.Reset()
 		columns = []string{"指标", "类型", "标签", "含义"}
 		b.WriteString("# 指标\n\n`clb-cloud-controller-manager` 在 `https://<主机>:10258/metrics` 提供以下指标，需要有权限的令牌。" +
-			"队列的深度、等待和处理时间见 `workqueue_*{name=\"clb\"}`；client-go、Go 运行时和选主另有各自的指标。\n\n")
+			"client-go、Go 运行时和选主另有各自的指标。\n\n")
 	}
 	var rows [][]string
 	for _, m := range all {
