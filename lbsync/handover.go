@@ -237,6 +237,16 @@ func (h *handover) register(c Change) {
 	h.step.Plan.Register = append(h.step.Plan.Register, c)
 }
 
+// reopen gives a closed target its weight back, after its node had time for its rules: CLB may not have noticed yet that
+// the last pod there had gone, and would send at once, to a node that still knows pods which end, and not the new one.
+func (h *handover) reopen(c Change) {
+	if left := h.timing.Programming - h.age(c.Binding); left > 0 && h.listeners[c.Listener].have.hoped > 0 {
+		h.wait(c, ForRules, left)
+		return
+	}
+	h.step.Plan.Reweight = append(h.step.Plan.Reweight, c)
+}
+
 // blind reports whether the health check of such listeners cannot see the nodes' rules: CLB would send to a
 // node that answers its ping and refuses the datagram.
 func (k ListenerKey) blind() bool { return k.Protocol == UDP }

@@ -26,6 +26,7 @@ type Memory map[Binding]Stamp
 // Stamp is an entry of Memory.
 type Stamp struct {
 	Absent bool        // the target is wanted and not there
+	Again  bool        // the target is closed and wanted open
 	Open   bool        // the weight is not 0
 	Check  HealthCheck // how its listener probes: under another check, what was known of its health is worth nothing
 	Since  time.Time
@@ -36,13 +37,13 @@ type Stamp struct {
 func (m Memory) Update(actual, desired LoadBalancer, now time.Time) Memory {
 	out := make(Memory, len(actual.Targets))
 	note := func(b Binding, stamp Stamp) {
-		if old, ok := m[b]; ok && old.Absent == stamp.Absent && old.Open == stamp.Open && old.Check == stamp.Check {
+		if old, ok := m[b]; ok && old.Absent == stamp.Absent && old.Again == stamp.Again && old.Open == stamp.Open && old.Check == stamp.Check {
 			stamp = old
 		}
 		out[b] = stamp
 	}
 	for b, weight := range actual.Targets {
-		note(b, Stamp{Open: weight > 0, Check: actual.Listeners[b.Listener].Check, Since: now})
+		note(b, Stamp{Open: weight > 0, Again: weight == 0 && desired.Targets[b] > 0, Check: actual.Listeners[b.Listener].Check, Since: now})
 	}
 	for b, weight := range desired.Targets {
 		if _, there := actual.Targets[b]; !there && weight > 0 && b.Listener.blind() {
@@ -108,8 +109,8 @@ func (s Step) Awaits(reason WaitReason) bool {
 // only if it is Idle, and its last healthy one only to a healthy one. A removal that takes more than half of a
 // listener's targets for doubtful reasons is held for RemovalHold. Where the quota has no room for new
 // targets, a few old ones go first. Everything that takes nothing away (listeners, settings, new targets,
-// weights other than 0) comes at once, but for UDP targets, whose nodes are given Programming to program
-// their rules. A listener that nobody wants goes at once, with its targets, and so does a whole CLB.
+// weights other than 0) comes at once, but for UDP targets and closed targets that open again, whose nodes are
+// given Programming to program their rules. A listener that nobody wants goes at once, with its targets, and so does a whole CLB.
 func Next(actual, desired LoadBalancer, seen Observation, t Timing) Step {
 	all := Diff(actual, desired)
 	switch {
@@ -139,7 +140,7 @@ func Next(actual, desired LoadBalancer, seen Observation, t Timing) Step {
 		case c.Weight == 0:
 			h.drain(c)
 		case c.Was == 0:
-			step.Plan.Reweight = append(step.Plan.Reweight, c)
+			h.reopen(c)
 		default:
 			tuning = append(tuning, c)
 		}
