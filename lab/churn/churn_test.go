@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 		}
 		if len(table) > 0 {
 			fmt.Println()
-			err = errors.Join(err, print(os.Stdout, table))
+			err = errors.Join(err, draw(os.Stdout, table))
 		}
 		for _, f := range findings {
 			fmt.Println(f)

@@ -191,7 +191,7 @@ func during(happens func(context.Context) error, midway *int) func(context.Conte
 			return move(ctx, s)
 		}
 		from, to := "n2", "n3"
-		if s.round_%2 == 1 {
+		if s.passed%2 == 1 {
 			from, to = to, from
 		}
 		if err := s.Apply(ctx, s.workload(s.pods, on(to))); err != nil {

@@ -76,7 +76,7 @@ func scale(ctx context.Context, s *stage) error {
 // move takes the pod from n2 to n3, or back.
 func move(ctx context.Context, s *stage) error {
 	to := "n3"
-	if s.round_%2 == 1 {
+	if s.passed%2 == 1 {
 		to = "n2"
 	}
 	if err := s.Deploy(ctx, s.workload(s.pods, on(to))); err != nil {

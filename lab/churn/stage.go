@@ -46,7 +46,7 @@ type stage struct {
 	made    int      // generations of pods so far
 	weights []string // see row
 	began   time.Time
-	round_  int
+	passed  int // rounds so far
 	tcp     *probe.Prober
 	udp     *probe.Prober
 }
@@ -191,11 +191,11 @@ func (s *stage) rounds(ctx context.Context, once bool) error {
 	if once {
 		least = 1
 	}
-	for s.round_ < least || !once && s.tcp.Asked() < s.enough {
+	for s.passed < least || !once && s.tcp.Asked() < s.enough {
 		if err := s.round(ctx, s); err != nil {
-			return fmt.Errorf("round %d: %w", s.round_+1, err)
+			return fmt.Errorf("round %d: %w", s.passed+1, err)
 		}
-		s.round_++
+		s.passed++
 	}
 	// So that those who came last answer too.
 	return s.more(ctx, 100)
@@ -204,7 +204,7 @@ func (s *stage) rounds(ctx context.Context, once bool) error {
 // end stops the load, and returns what came of it.
 func (s *stage) end() row {
 	took := time.Since(s.began)
-	return row{situation: s.situation, side: s.side, rounds: s.round_, took: took, tcp: s.tcp.Stop(), udp: s.udp.Stop()}
+	return row{situation: s.situation, side: s.side, rounds: s.passed, took: took, tcp: s.tcp.Stop(), udp: s.udp.Stop()}
 }
 
 // silence stops what asks.

@@ -14,8 +14,8 @@ import (
 	"github.com/clbsync/clbsync/lab/probe"
 )
 
-// print draws the rows as a table.
-func print(w io.Writer, rows []row) error {
+// draw prints the rows as a table.
+func draw(w io.Writer, rows []row) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "SITUATION\tKEPT BY\tGRACE\tROUNDS\tREQUESTS\tPER S\tFAILED\tSLOWEST\tUDP\tUDP LOST\tPODS\tSHARE PER POD\tSHARE PER NODE")
 	for _, r := range rows {
