@@ -15,7 +15,8 @@ import (
 // rules. Of ten thousand ports the worst meets 51; in a tree of two levels, 64-way, it would meet 131. Measured, the two
 // could not be told apart (a new flow at that port: 10.0 against 12.6 µs with iptables-legacy, 12.2 against 10.0 with
 // iptables-nft, on a busy machine where 2 µs mean nothing; one change: 0.40 against 0.42 s of CPU with legacy): the one
-// with fewer tests and shorter chains it is.
+// with fewer tests and shorter chains it is. On a quieter machine a new flow took 4.8 µs at a single port and 6.5 at the worst
+// of 10,000 with legacy, 5.5 and 6.2 with nft.
 //
 // The blocks lie at fixed places in the port space: if they followed the ports in use, one new Service could move them all.
 const radixBits = 4
