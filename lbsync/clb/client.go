@@ -31,6 +31,7 @@ type Client struct {
 	keys   *keyring
 	limits *limits
 	locks  locks
+	pace   pace
 
 	byID      *directory[string]
 	byAddress *directory[netip.Addr]

@@ -214,7 +214,7 @@ func (c *Client) ready(ctx context.Context, id string, owner lbsync.Owner, appea
 	start := time.Now()
 	var lb *clbapi.LoadBalancer
 	var last error
-	got, err := poll(ctx, c.cfg.TaskTimeout, func() (lbsync.Instance, bool, error) {
+	got, err := poll(ctx, pollFirst, c.cfg.TaskTimeout, func() (lbsync.Instance, bool, error) {
 		now, err := c.describe(ctx, id)
 		switch last = err; {
 		case lbsync.KindOf(err) == lbsync.NotFound:

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	clbapi "github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/clb/v20180317"
@@ -54,8 +55,9 @@ var errNoTask = errors.New("CLB does not know the task")
 func (c *Client) await(ctx context.Context, action, task, deal string) ([]string, error) {
 	start := time.Now()
 	var last error
-	byDeal := false
-	ids, err := poll(ctx, c.cfg.TaskTimeout, func() ([]string, bool, error) {
+	byDeal, looks := false, 0
+	ids, err := poll(ctx, c.pace.first(action), c.cfg.TaskTimeout, func() ([]string, bool, error) {
+		looks++
 		req := clbapi.NewDescribeTaskStatusRequest()
 		if req.TaskId = &task; byDeal {
 			req.TaskId, req.DealName = nil, &deal
@@ -83,6 +85,7 @@ func (c *Client) await(ctx context.Context, action, task, deal string) ([]string
 	})
 	apiTask.WithLabelValues(action).Observe(time.Since(start).Seconds())
 	if err == nil {
+		c.pace.took(action, time.Since(start), looks)
 		return ids, nil
 	}
 	e := &lbsync.Error{Action: action, RequestID: task, Err: fmt.Errorf("task: %w", err)}
@@ -113,11 +116,40 @@ func settled(k lbsync.Kind) bool {
 
 var errPollTime = errors.New("time is up")
 
-// poll calls look until it says that it is done, at growing intervals. The error is errPollTime when the time is up before
-// that, the context's when it ends, and else the last look's.
-func poll[T any](ctx context.Context, most time.Duration, look func() (T, bool, error)) (T, error) {
+// pace knows how long tasks of each action take these days. All CLBs share the looks that CLB allows: with a first look
+// that mostly came too early, ten changes of weights a second took more looks than that, and queued for them.
+type pace struct {
+	mu    sync.Mutex
+	tasks map[string]time.Duration // when a first look at a task is worth it, by action
+}
+
+// first returns when to look at a task of the action for the first time.
+func (p *pace) first(action string) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return max(p.tasks[action], pollFirst)
+}
+
+// took notes how long a task took, and how many looks at it. One look alone may have been late, so the next comes a
+// little earlier.
+func (p *pace) took(action string, d time.Duration, looks int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.tasks == nil {
+		p.tasks = map[string]time.Duration{}
+	}
+	if looks > 1 {
+		p.tasks[action] = min(d, pollLongest)
+	} else {
+		p.tasks[action] = p.tasks[action] * 24 / 25
+	}
+}
+
+// poll calls look until it says that it is done, first after a time and then at growing intervals. The error is errPollTime
+// when the time is up before that, the context's when it ends, and else the last look's.
+func poll[T any](ctx context.Context, first, most time.Duration, look func() (T, bool, error)) (T, error) {
 	end := time.Now().Add(most)
-	for pause := pollFirst; ; pause = min(pause*3/2, pollLongest) {
+	for pause, next := first, pollFirst; ; pause, next = next, min(next*3/2, pollLongest) {
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:

@@ -70,6 +70,35 @@ func TestTask(t *testing.T) {
 			})
 		})
 	}
+	t.Run("later tasks are looked at when they are likely to be done", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var began time.Time
+			c, s := stubbed(t, func(action string, _ map[string]any) any {
+				switch {
+				case action != "DescribeTaskStatus":
+					began = time.Now()
+					return map[string]any{"RequestId": "task-1"}
+				case time.Since(began) < 700*time.Millisecond:
+					return running
+				}
+				return done
+			})
+			const tasks = 20
+			for range tasks {
+				start := time.Now()
+				if err := modify(t.Context(), t, c); err != nil {
+					t.Fatal(err)
+				}
+				if took := time.Since(start); took > 1100*time.Millisecond {
+					t.Errorf("a task of 700 ms took %s", took)
+				}
+			}
+			looks := len(slices.DeleteFunc(s.actions(), func(a string) bool { return a != "DescribeTaskStatus" }))
+			if looks > tasks*3/2 {
+				t.Errorf("%d looks at %d tasks, want little more than one for each", looks, tasks)
+			}
+		})
+	})
 	t.Run("looks begin close together and end far apart", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c, s := stubbed(t, statuses(running))
