@@ -23,7 +23,13 @@ func checkCommand() *cobra.Command {
 				return fmt.Errorf("--masquerade-bit is %d, want 0 to 31", o.bit)
 			}
 			bad := 0
-			for _, f := range agent.Check(c.Context(), iptables.Variant(o.variant), 1<<o.bit) {
+			config := agent.Config{NodeName: o.nodeName(), Variant: iptables.Variant(o.variant), Mark: 1 << o.bit}
+			if client, err := o.client(); err == nil {
+				config.Client = client
+			} else if o.kubeconfig != "" {
+				return err
+			}
+			for _, f := range agent.Check(c.Context(), config) {
 				fmt.Fprintln(c.OutOrStdout(), f)
 				if f.Bad {
 					bad++

@@ -22,7 +22,7 @@ func explainCommand() *cobra.Command {
 			if err != nil || port == 0 {
 				return fmt.Errorf("PORT is %q, want a number from 1 to 65535", args[0])
 			}
-			o.minSync, o.check, o.verify, o.stuck, o.compare = 1, 1, 1, 1, 1 // not used: nothing runs
+			o.minSync, o.check, o.verify, o.stuck, o.compare, o.modeEvery = 1, 1, 1, 1, 1, 1 // not used: nothing runs
 			config, err := o.config()
 			if err != nil {
 				return err

@@ -34,6 +34,7 @@ type options struct {
 	profiling             bool
 	minSync, check, stuck time.Duration
 	verify, compare       time.Duration
+	modeEvery             time.Duration
 }
 
 func (o *options) add(flags *pflag.FlagSet) {
@@ -71,6 +72,7 @@ func runCommand() *cobra.Command {
 	flags.DurationVar(&o.verify, "verify-period", 5*time.Minute, "how often all rules are compared with the kernel's")
 	flags.DurationVar(&o.stuck, "stuck-after", time.Minute, "an update that waits longer turns health answers to 503")
 	flags.DurationVar(&o.compare, "compare-period", 10*time.Second, "in mode override: how often kube-proxy's health answers are compared with ours")
+	flags.DurationVar(&o.modeEvery, "mode-period", time.Minute, "how often the agent looks whether kube-proxy has come, gone or been restricted")
 	logs := flag.NewFlagSet("log", flag.ContinueOnError)
 	klog.InitFlags(logs)
 	flags.AddGoFlag(logs.Lookup("v"))
@@ -79,14 +81,12 @@ func runCommand() *cobra.Command {
 
 func (o *options) config() (agent.Config, error) {
 	c := agent.Config{
-		NodeName: o.node, Mode: agent.Mode(o.mode), Variant: iptables.Variant(o.variant), Localhost: o.localhost, ReadinessGate: o.gates, Drain: o.drain,
-		Address: o.address, Profiling: o.profiling, MinSync: o.minSync, CheckEvery: o.check, VerifyEvery: o.verify, StuckAfter: o.stuck, CompareEvery: o.compare,
+		NodeName: o.nodeName(), Mode: agent.Mode(o.mode), Variant: iptables.Variant(o.variant), Localhost: o.localhost, ReadinessGate: o.gates, Drain: o.drain,
+		Address: o.address, Profiling: o.profiling, MinSync: o.minSync, CheckEvery: o.check, VerifyEvery: o.verify, StuckAfter: o.stuck, CompareEvery: o.compare, ModeEvery: o.modeEvery,
 	}
 	var errs []error
 	if c.NodeName == "" {
-		name, err := os.Hostname()
-		errs = append(errs, err)
-		c.NodeName = strings.ToLower(name)
+		errs = append(errs, errors.New("no --node-name, and the host has no name"))
 	}
 	switch c.Mode {
 	case "", agent.Standalone, agent.Companion, agent.Override:
@@ -103,7 +103,7 @@ func (o *options) config() (agent.Config, error) {
 	} else {
 		c.Mark = 1 << o.bit
 	}
-	for name, d := range map[string]time.Duration{"--min-sync-period": o.minSync, "--check-period": o.check, "--verify-period": o.verify, "--stuck-after": o.stuck, "--compare-period": o.compare} {
+	for name, d := range map[string]time.Duration{"--min-sync-period": o.minSync, "--check-period": o.check, "--verify-period": o.verify, "--stuck-after": o.stuck, "--compare-period": o.compare, "--mode-period": o.modeEvery} {
 		if d <= 0 {
 			errs = append(errs, fmt.Errorf("%s is %v, want more than 0", name, d))
 		}
@@ -117,6 +117,18 @@ func (o *options) config() (agent.Config, error) {
 	}
 	c.Client, err = o.client()
 	return c, err
+}
+
+// nodeName is the host's name, as kubelet takes it, unless another is given; "" if there is none.
+func (o *options) nodeName() string {
+	if o.node != "" {
+		return o.node
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return strings.ToLower(name)
 }
 
 func podTraffic(text string) (nodeagent.PodTraffic, error) {

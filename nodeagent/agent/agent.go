@@ -48,6 +48,7 @@ type Config struct {
 	VerifyEvery  time.Duration // how often all rules are compared with the kernel
 	StuckAfter   time.Duration // an update that waits longer makes the agent unhealthy
 	CompareEvery time.Duration // override mode: how often kube-proxy's health answers are compared
+	ModeEvery    time.Duration // how soon a kube-proxy that comes or goes is noticed
 }
 
 // Agent is one run of the node agent.
@@ -60,18 +61,31 @@ type Agent struct {
 	families []*family
 	recorder record.EventRecorder
 	settings nodeagent.Settings // without pods
+	again    func()             // ends this run and begins another
 }
 
-// Run runs the agent until ctx ends. The rules stay in the kernel: a restart must cut nothing.
+// Run runs the agent until ctx ends. The rules stay in the kernel: a restart must cut nothing. When kube-proxy leaves
+// health ports that the agent left to it, the agent begins anew, in the mode that fits then.
 func Run(ctx context.Context, config Config) error {
-	a := &Agent{config: config, metrics: newMetrics()}
+	recorder, stopEvents := startEvents(ctx, config)
+	defer stopEvents()
+	for m := newMetrics(); ; {
+		inner, again := context.WithCancelCause(ctx)
+		err := (&Agent{config: config, metrics: m, recorder: recorder, again: func() { again(errModeChanged) }}).run(inner)
+		again(nil)
+		if ctx.Err() != nil || !errors.Is(context.Cause(inner), errModeChanged) {
+			return err
+		}
+	}
+}
+
+func (a *Agent) run(ctx context.Context) error {
+	config := a.config
 	a.found = Look(ctx, config.Variant)
 	var why, problem string
 	a.mode, why, problem = DecideMode(config.Mode, a.found)
 	logger := klog.FromContext(ctx)
 	logger.Info("Starting", "mode", a.mode, "because", why, "iptables", a.found.Variant, "variantBecause", a.found.WhyChosen, "mark", fmt.Sprintf("%#x", config.Mark))
-	stopEvents := a.startEvents(ctx)
-	defer stopEvents()
 	if problem != "" {
 		logger.Info("This mode does not fit the node", "problem", problem)
 		a.nodeEvent(corev1.EventTypeWarning, "NodePortModeMismatch", problem)
@@ -81,6 +95,7 @@ func Run(ctx context.Context, config Config) error {
 	if err := a.makeFamilies(ctx); err != nil {
 		return err
 	}
+	a.metrics.watch(a.families)
 	stopServing, err := a.serve(ctx)
 	if err != nil {
 		return err
@@ -103,6 +118,8 @@ func (a *Agent) loop(ctx context.Context) error {
 		})
 	}
 	wait.Go(func() { a.observe(ctx) })
+	wait.Go(func() { a.watchReturnPath(ctx) })
+	wait.Go(func() { a.watchMode(ctx) })
 	if a.mode == Override {
 		wait.Go(func() { a.compare(ctx) })
 	}

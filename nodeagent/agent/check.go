@@ -5,124 +5,147 @@ package agent
 import (
 	"context"
 	"fmt"
-	"os"
-	"os/exec"
-	"regexp"
-	"strconv"
-	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/clbsync/clbsync/nodeagent"
 	"github.com/clbsync/clbsync/nodeagent/iptables"
-	"github.com/clbsync/clbsync/nodeagent/iptables/chains"
 )
 
 // Finding is one thing that Check has looked at.
 type Finding struct {
 	Bad  bool // needs attention
 	Text string
+	// Means and Do say what comes of it and what would help; they are set if it is bad.
+	Means, Do string
 }
 
 func (f Finding) String() string {
-	if f.Bad {
-		return "!! " + f.Text
+	if !f.Bad {
+		return "ok " + f.Text
 	}
-	return "ok " + f.Text
+	return "!! " + f.Text + "\n   means: " + f.Means + "\n   do:    " + f.Do
 }
 
-// Check examines the host for what makes NodePorts fail in silence. It changes nothing.
-func Check(ctx context.Context, asked iptables.Variant, mark uint32) []Finding {
-	found := Look(ctx, asked)
+func fine(format string, args ...any) Finding { return Finding{Text: fmt.Sprintf(format, args...)} }
+
+// askPatience is how long Check waits for the API server: it is asked, too, on nodes where that is what is broken.
+const askPatience = 10 * time.Second
+
+// Check examines the host for what makes NodePorts fail in silence. It changes nothing. Of the config it needs Variant and
+// Mark; with a client it knows the ports of Services and looks who holds them, and the way back from their endpoints.
+func Check(ctx context.Context, config Config) []Finding {
+	found := Look(ctx, config.Variant)
 	mode, why, problem := DecideMode("", found)
-	out := []Finding{
-		{Text: fmt.Sprintf("iptables-%s: %s", found.Variant, found.WhyChosen)},
-		{Text: fmt.Sprintf("mode %s: %s", mode, why)},
-	}
+	out := []Finding{fine("iptables-%s: %s", found.Variant, found.WhyChosen), fine("mode %s: %s", mode, why)}
 	if problem != "" {
-		out = append(out, Finding{true, problem})
+		out = append(out, Finding{true, "kube-proxy stands in the way: " + why, problem, "run kube-proxy with " + RestrictFlag + " on all nodes, and this agent with --mode=companion"})
 	}
+	out = append(out, otherVariant(ctx, found.Variant)...)
+	var services []nodeagent.Services
+	var s nodeagent.Snapshot
+	var err error
+	if config.Client == nil {
+		out = append(out, fine("the API server is not asked: all ports from %d to %d are looked at (--kubeconfig and --node-name would tell which are in use)", nodePortFirst, nodePortLast))
+	} else {
+		asking, done := context.WithTimeout(ctx, askPatience)
+		defer done()
+		if s, err = listAll(asking, config); err != nil {
+			out = append(out, Finding{true, "the API server does not answer: " + err.Error(), "the agent on this node gets no changes, and its rules grow old",
+				"look at the address and the credentials (--kubeconfig), at the rights of the account, and at the way to the API server"})
+		} else {
+			for _, family := range iptables.Families {
+				services = append(services, nodeagent.Desired(s, family))
+			}
+		}
+	}
+	out = append(out, ports(mode, services)...)
+	out = append(out, host(services)...)
+	out = append(out, paths(services)...)
+	for _, variant := range []iptables.Variant{iptables.Legacy, iptables.NFT} {
+		for _, family := range iptables.Families {
+			out = append(out, marks(ctx, iptables.Runner{Family: family, Variant: variant}, config.Mark)...)
+		}
+	}
+	return append(out, routingMarks(config.Mark)...)
+}
+
+// otherVariant looks at the iptables that is not used: its rules act on the same packets.
+func otherVariant(ctx context.Context, used iptables.Variant) []Finding {
 	other := iptables.Legacy
-	if found.Variant == iptables.Legacy {
+	if used == iptables.Legacy {
 		other = iptables.NFT
 	}
+	var out []Finding
 	if e := iptables.Examine(ctx, other); e.KubeProxy {
-		out = append(out, Finding{true, fmt.Sprintf("iptables-%s holds rules of kube-proxy too: left over, or two proxies", other)})
+		out = append(out, Finding{true, fmt.Sprintf("iptables-%s holds rules of kube-proxy too", other),
+			"they are left over from another kube-proxy, or two of them run; packets may meet endpoints that are long gone",
+			fmt.Sprintf("see which kube-proxy runs, then remove the other's rules: kube-proxy --cleanup with iptables-%s, or a reboot", other)})
 	}
-	out = append(out, sysctls()...)
-	for _, family := range []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol} {
-		out = append(out, marks(ctx, iptables.Runner{Family: family, Variant: found.Variant}, mark)...)
-	}
-	return out
-}
-
-func setting(name string) string {
-	text, err := os.ReadFile("/proc/sys/" + name)
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(text))
-}
-
-func sysctls() []Finding {
-	var out []Finding
-	add := func(bad bool, format string, args ...any) {
-		out = append(out, Finding{bad, fmt.Sprintf(format, args...)})
-	}
-	forward := setting("net/ipv4/ip_forward")
-	add(forward != "1", "net.ipv4.ip_forward is %q; without 1 no packet reaches a pod", forward)
-	filter := setting("net/ipv4/conf/all/rp_filter")
-	add(filter == "1", "net.ipv4.conf.all.rp_filter is %q; 1 (strict) drops packets of Local NodePorts where pods answer by another interface", filter)
-	add(false, "net.netfilter.nf_conntrack_tcp_be_liberal is %q", setting("net/netfilter/nf_conntrack_tcp_be_liberal"))
-	out = append(out, ephemeral(setting("net/ipv4/ip_local_port_range"), setting("net/ipv4/ip_local_reserved_ports")))
-	return out
-}
-
-// nodePortFirst and nodePortLast are the API server's default range.
-const nodePortFirst, nodePortLast = 30000, 32767
-
-// ephemeral tells whether connections that leave this node may take a NodePort as their source port: the answer would
-// be taken for a new client, and the connection hangs.
-func ephemeral(ports, reserved string) Finding {
-	fields := strings.Fields(ports)
-	if len(fields) != 2 {
-		return Finding{true, fmt.Sprintf("net.ipv4.ip_local_port_range is %q, want two numbers", ports)}
-	}
-	first, err1 := strconv.Atoi(fields[0])
-	last, err2 := strconv.Atoi(fields[1])
-	text := fmt.Sprintf("net.ipv4.ip_local_port_range is %s-%s, NodePorts are %d-%d unless the API server says otherwise", fields[0], fields[1], nodePortFirst, nodePortLast)
-	overlap := err1 != nil || err2 != nil || (first <= nodePortLast && last >= nodePortFirst)
-	covered := strings.Contains(reserved, fmt.Sprintf("%d-%d", nodePortFirst, nodePortLast))
-	if overlap && !covered {
-		text += "; they overlap: add them to net.ipv4.ip_local_reserved_ports"
-	}
-	return Finding{overlap && !covered, text}
-}
-
-var markWord = regexp.MustCompile(`(?:--mark|--set-xmark|--set-mark|--or-mark) (0x[0-9a-f]+)`)
-
-// marks looks for rules of others that set or read our bit of the packet mark.
-func marks(ctx context.Context, r iptables.Runner, mark uint32) []Finding {
-	name := map[corev1.IPFamily]string{corev1.IPv4Protocol: "iptables-", corev1.IPv6Protocol: "ip6tables-"}[r.Family] + string(r.Variant) + "-save"
-	var out []Finding
-	for _, table := range []string{"mangle", "nat", "filter"} {
-		text, err := exec.CommandContext(ctx, name, "-t", table).Output()
+	for _, family := range iptables.Families {
+		r := iptables.Runner{Family: family, Variant: other}
+		text, err := r.Table(ctx, "filter")
 		if err != nil {
-			out = append(out, Finding{true, fmt.Sprintf("%s -t %s: %v", name, table, err)})
-			continue
+			continue // it cannot be used, so nobody uses it
 		}
-		for line := range strings.Lines(string(text)) {
-			line = strings.TrimSpace(line)
-			m := markWord.FindStringSubmatch(line)
-			if m == nil || strings.HasPrefix(line, "-A "+chains.Prefix) {
-				continue
-			}
-			if value, err := strconv.ParseUint(m[1][2:], 16, 32); err == nil && uint32(value)&mark != 0 {
-				out = append(out, Finding{true, fmt.Sprintf("%s: a rule of others uses mark bit %#x: %s; choose another --masquerade-bit", name, mark, line)})
-			}
+		if chain := dropsByPolicy(text); chain != "" {
+			out = append(out, Finding{true, fmt.Sprintf("iptables-%s drops by policy in %s (%s)", other, chain, family),
+				fmt.Sprintf("what iptables-%s accepts is dropped all the same: a drop in either is final", used),
+				fmt.Sprintf("use one variant on this node, or: %s -P %s ACCEPT", r.Program(), chain)})
 		}
 	}
 	if len(out) == 0 {
-		out = append(out, Finding{Text: fmt.Sprintf("%s: nobody else uses mark bit %#x", name, mark)})
+		out = append(out, fine("iptables-%s holds nothing that is in the way", other))
 	}
 	return out
+}
+
+// paths looks at the ways back of all endpoints on this node, also those that no Local NodePort uses yet.
+func paths(services []nodeagent.Services) []Finding {
+	var out []Finding
+	checked := 0
+	for i, s := range services {
+		family := iptables.Families[i]
+		var endpoints []string
+		ways := waysBack(family, localAddresses(s, func(nodeagent.ServicePort) bool { return true }))
+		checked += len(ways)
+		for _, w := range ways {
+			if problem := w.problem(); problem != "" {
+				endpoints = append(endpoints, problem)
+			}
+		}
+		if len(endpoints) > 0 {
+			out = append(out, Finding{true, fmt.Sprintf("answers of %d endpoints on this node (%s) do not go back the way the request came: %s", len(endpoints), family, endpoints[0]),
+				returnPathMeans, returnPathDo})
+		}
+	}
+	if len(out) == 0 {
+		out = append(out, fine("answers of endpoints on this node go back the way the request came (%d looked at)", checked))
+	}
+	return out
+}
+
+// localAddresses are the endpoints on this node of the ports that are wanted, each once.
+func localAddresses(s nodeagent.Services, wanted func(nodeagent.ServicePort) bool) []address {
+	seen := map[address]bool{}
+	var out []address
+	for _, p := range s.Ports {
+		if !wanted(p) {
+			continue
+		}
+		for _, e := range p.Endpoints {
+			if a := e.Address.Addr(); e.Local && !seen[a] {
+				seen[a] = true
+				out = append(out, a)
+			}
+		}
+	}
+	return out
+}
+
+// protocolPort is a port as a Service or a process holds it.
+type protocolPort struct {
+	protocol corev1.Protocol
+	port     uint16
 }

@@ -30,12 +30,16 @@ const answersFile = "testdata/kube-proxy-answers.txt"
 
 var networks = []string{"tcp4", "udp4", "tcp6", "udp6"}
 
+// built is the directory of the agent's binary once a test has asked for it.
+var built string
+
 // build builds the agent once for all tests.
 var build = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "clb-node-agent")
 	if err != nil {
 		return "", err
 	}
+	built = dir
 	binary := filepath.Join(dir, "clb-node-agent")
 	out, err := exec.Command("go", "build", "-o", binary, "../../cmd/clb-node-agent").CombinedOutput()
 	if err != nil {
@@ -46,8 +50,8 @@ var build = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if binary, err := build(); err == nil {
-		os.RemoveAll(filepath.Dir(binary))
+	if built != "" {
+		os.RemoveAll(built)
 	}
 	os.Exit(code)
 }

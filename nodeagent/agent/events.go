@@ -15,13 +15,14 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/clbsync/clbsync/nodeagent/healthcheck"
+	"github.com/clbsync/clbsync/nodeagent/sockets"
 )
 
-func (a *Agent) startEvents(ctx context.Context) (stop func()) {
+func startEvents(ctx context.Context, config Config) (recorder record.EventRecorder, stop func()) {
 	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
-	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: a.config.Client.CoreV1().Events("")})
-	a.recorder = broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "clb-node-agent", Host: a.config.NodeName})
-	return broadcaster.Shutdown
+	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: config.Client.CoreV1().Events("")})
+	recorder = broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "clb-node-agent", Host: config.NodeName})
+	return recorder, broadcaster.Shutdown
 }
 
 func (a *Agent) nodeEvent(kind, reason, message string) {
@@ -43,7 +44,7 @@ func (a *Agent) bindChanged(f *family, c healthcheck.BindChange) {
 		return
 	}
 	a.metrics.unbound.WithLabelValues(f.label()).Inc()
-	holder := healthcheck.Holder(c.Port)
+	holder := sockets.Holder(c.Port)
 	if holder == "" {
 		holder = "nobody that listens on TCP"
 	}

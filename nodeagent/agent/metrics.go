@@ -19,6 +19,8 @@ type metrics struct {
 	skips    *prometheus.GaugeVec
 	unbound  *prometheus.GaugeVec
 	differ   *prometheus.GaugeVec
+	noReturn *prometheus.GaugeVec
+	verdicts *verdicts
 }
 
 func newMetrics() *metrics {
@@ -36,7 +38,9 @@ func newMetrics() *metrics {
 		skips:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name("skipped_objects"), Help: "Parts of Services and EndpointSlices that cannot be used."}, []string{"family"}),
 		unbound:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name("health_ports_unbound"), Help: "Health check node ports that another program holds."}, []string{"family"}),
 		differ:   prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name("health_answers_differing"), Help: "Health check node ports on which kube-proxy answers otherwise than this agent would."}, []string{"family"}),
+		noReturn: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name("endpoints_without_return_path"), Help: "Endpoints on this node of Local NodePorts whose answers would leave by another interface than the request came in by."}, []string{"family"}),
+		verdicts: &verdicts{},
 	}
-	m.registry.MustRegister(m.sync, m.written, m.rules, m.failures, m.repairs, m.answers, m.flows, m.skips, m.unbound, m.differ)
+	m.registry.MustRegister(m.sync, m.written, m.rules, m.failures, m.repairs, m.answers, m.flows, m.skips, m.unbound, m.differ, m.noReturn, m.verdicts)
 	return m
 }

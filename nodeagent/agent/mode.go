@@ -3,7 +3,13 @@
 package agent
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/klog/v2"
 
 	"github.com/clbsync/clbsync/nodeagent/iptables"
 )
@@ -59,4 +65,83 @@ func DecideMode(asked Mode, f Found) (mode Mode, why, problem string) {
 		problem = why + ": two proxies answer for the same ports; --mode=" + string(detected) + " fits"
 	}
 	return asked, "asked for with --mode", problem
+}
+
+// errModeChanged ends a run that is to begin anew.
+var errModeChanged = errors.New("kube-proxy has left the node's health ports")
+
+// reaction is what a running agent does about a mode that would be detected now.
+type reaction int
+
+const (
+	carryOn reaction = iota
+	takeOver
+	tell
+)
+
+// reactTo is careful in one direction: the agent takes what kube-proxy leaves, but does not let go of what it has. A
+// kube-proxy that could not open a health port tries again only when some Service changes: if the agent closed its own,
+// nobody might answer for an hour, and the load balancer would take the node out.
+func reactTo(running, detected Mode) reaction {
+	switch {
+	case running == detected:
+		return carryOn
+	case running == Override:
+		return takeOver
+	case detected == Override:
+		return tell
+	}
+	return carryOn // standalone and companion differ by a rule that does no harm
+}
+
+// watchMode notices a kube-proxy that comes, goes or is restricted. Where nobody has written rules it costs nothing, and
+// elsewhere no more than one part in checkShare of the time.
+func (a *Agent) watchMode(ctx context.Context) {
+	logger := klog.FromContext(ctx)
+	last, _, _ := DecideMode("", a.found)
+	wait, told := a.config.ModeEvery, last
+	seen, _ := a.families[0].runner.Generation()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		start := time.Now()
+		now, err := a.families[0].runner.Generation()
+		if err == nil && now == seen && last == told {
+			continue
+		}
+		seen = now
+		found := Look(ctx, a.found.Variant)
+		detected, why, _ := DecideMode("", found)
+		wait = max(a.config.ModeEvery, checkShare*time.Since(start))
+		settled := detected == last // twice in a row: a proxy that restarts may have no rules for a moment
+		last = detected
+		if !settled || ctx.Err() != nil || detected == told {
+			continue
+		}
+		told = detected
+		switch reactTo(a.mode, detected) {
+		case takeOver:
+			if a.config.Mode == "" {
+				logger.Info("Beginning anew, since kube-proxy serves no NodePorts any more", "mode", detected, "because", why)
+				a.nodeEvent(corev1.EventTypeNormal, "NodePortModeChanged", fmt.Sprintf("mode %s from now on: %s", detected, why))
+				a.again()
+				return
+			}
+			_, _, problem := DecideMode(a.mode, found)
+			a.tellMode(ctx, problem)
+		case tell:
+			_, _, problem := DecideMode(a.mode, found)
+			a.tellMode(ctx, problem)
+		case carryOn:
+			logger.Info("Another mode would be detected now", "running", a.mode, "detected", detected, "because", why)
+		}
+	}
+}
+
+func (a *Agent) tellMode(ctx context.Context, problem string) {
+	klog.FromContext(ctx).Info("This mode does not fit the node any more", "mode", a.mode, "problem", problem)
+	a.nodeEvent(corev1.EventTypeWarning, "NodePortModeMismatch", "still in mode "+string(a.mode)+"; "+problem+"; a change of this agent's mode takes a restart of it")
 }

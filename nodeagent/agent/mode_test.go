@@ -38,3 +38,21 @@ func TestDecideMode(t *testing.T) {
 		})
 	}
 }
+
+func TestRunningAgentTakesWhatIsLeftAndKeepsWhatItHas(t *testing.T) {
+	for _, test := range []struct {
+		running, detected Mode
+		want              reaction
+	}{
+		{Override, Override, carryOn},
+		{Override, Standalone, takeOver},
+		{Override, Companion, takeOver},
+		{Standalone, Override, tell},
+		{Companion, Override, tell},
+		{Standalone, Companion, carryOn},
+	} {
+		if got := reactTo(test.running, test.detected); got != test.want {
+			t.Errorf("running in %s, %s detected: got reaction %d, want %d", test.running, test.detected, got, test.want)
+		}
+	}
+}

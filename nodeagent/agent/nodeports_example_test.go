@@ -94,7 +94,7 @@ func ruleLines(text string) []string {
 			table = line[1:]
 		case strings.HasPrefix(line, "-A "), strings.HasPrefix(line, "-I "):
 			line = commentWords.ReplaceAllString(line, "")
-			line = zeros.ReplaceAllString(line, "$1 ")
+			line = strings.ReplaceAll(zeros.ReplaceAllString(line, "$1 "), "  ", " ")
 			out = append(out, table+" "+hashedName.ReplaceAllString(line, "$1…"))
 		}
 	}

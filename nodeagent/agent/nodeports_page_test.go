@@ -126,7 +126,21 @@ func matching(lines []string, pattern string) []string {
 	if pattern == "" {
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return !regexp.MustCompile(pattern).MatchString(l) })
+	wanted, left := regexp.MustCompile(pattern), regexp.MustCompile(notNodePorts)
+	found := slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return !wanted.MatchString(l) || left.MatchString(l) })
+	// In the order in which a packet meets them: jumps, then the Service's chains, then the endpoints'.
+	slices.SortStableFunc(found, func(a, b string) int { return stage(a) - stage(b) })
+	return found
+}
+
+func stage(rule string) int {
+	switch {
+	case strings.Contains(rule, " -I "):
+		return 0
+	case strings.Contains(rule, "-j DNAT"):
+		return 2
+	}
+	return 1
 }
 
 // Each rule that the three layouts have for the example is explained on the page once, and each explanation has rules.

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/clbsync/clbsync/nodeagent"
+	"github.com/clbsync/clbsync/nodeagent/sockets"
 	"github.com/clbsync/clbsync/nodeagent/internal/nettest"
 )
 
@@ -154,7 +155,7 @@ func TestBindingIsRetriedAndToldOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	port := squatter.Addr().(*net.TCPAddr).AddrPort().Port()
-	if holder := Holder(port); !strings.Contains(holder, fmt.Sprintf("(pid %d)", os.Getpid())) {
+	if holder := sockets.Holder(port); !strings.Contains(holder, fmt.Sprintf("(pid %d)", os.Getpid())) {
 		t.Errorf("got holder %q, want this very process", holder)
 	}
 	f.Programmed(health("web", port, "10.0.0.1"))
@@ -167,7 +168,7 @@ func TestBindingIsRetriedAndToldOnce(t *testing.T) {
 		t.Errorf("got %+v, want that the port is open now, and nothing between", c)
 	}
 	eventually(t, port, 200)
-	if holder := Holder(freePort(t)); holder != "" {
+	if holder := sockets.Holder(freePort(t)); holder != "" {
 		t.Errorf("a free port: got holder %q, want none", holder)
 	}
 }

@@ -38,6 +38,9 @@ type Runner struct {
 	Variant Variant
 }
 
+// Program is the name of the program that changes rules, for people to type.
+func (r Runner) Program() string { return r.program("") }
+
 func (r Runner) program(suffix string) string {
 	name := "iptables"
 	if r.Family == corev1.IPv6Protocol {

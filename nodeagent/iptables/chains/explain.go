@@ -45,7 +45,7 @@ func (s Saved) endpoints(c Chain, seen map[string]bool) []string {
 	var lines []string
 	for i, rule := range s.Chains[c] {
 		if _, to, found := strings.Cut(rule, "-j DNAT --to-destination "); found {
-			lines = append(lines, fmt.Sprintf("  endpoint %s (%d flows)", to, s.packets(c, i)))
+			lines = append(lines, fmt.Sprintf("  in %s: endpoint %s (%d flows)", c.Name, to, s.packets(c, i)))
 		}
 		target := rule[strings.LastIndex(rule, " ")+1:]
 		if strings.HasPrefix(target, Prefix) && target != Masq.Name {

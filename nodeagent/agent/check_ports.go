@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/clbsync/clbsync/nodeagent"
+	"github.com/clbsync/clbsync/nodeagent/sockets"
+)
+
+// owner is what a port belongs to.
+type owner struct {
+	service string
+	health  bool
+}
+
+// ports looks who listens on ports that belong to Services. Without Services it looks at the whole range.
+func ports(mode Mode, services []nodeagent.Services) []Finding {
+	var listening []listener
+	for _, s := range sockets.Listening() {
+		listening = append(listening, listener{protocolPort{s.Protocol, s.Port}, s.Owner})
+	}
+	return portFindings(mode, owners(services), services != nil, listening)
+}
+
+// listener is a process that listens; who it is costs a look at all processes, and is asked only for those that matter.
+type listener struct {
+	protocolPort
+	who func() string
+}
+
+func owners(services []nodeagent.Services) map[protocolPort]owner {
+	all := map[protocolPort]owner{}
+	for _, s := range services {
+		for _, p := range s.Ports {
+			all[protocolPort{p.Name.Protocol, p.NodePort}] = owner{service: p.Name.String()}
+		}
+		for _, h := range s.Health {
+			all[protocolPort{corev1.ProtocolTCP, h.Port}] = owner{service: h.Service.String(), health: true}
+		}
+	}
+	return all
+}
+
+func portFindings(mode Mode, owners map[protocolPort]owner, known bool, listening []listener) []Finding {
+	var out []Finding
+	seen := map[protocolPort]bool{}
+	for _, l := range listening {
+		inRange := l.port >= nodePortFirst && l.port <= nodePortLast
+		o, owned := owners[l.protocolPort]
+		if seen[l.protocolPort] || !owned && (known || !inRange) {
+			continue
+		}
+		seen[l.protocolPort] = true
+		who, port := l.who(), fmt.Sprintf("%d/%s", l.port, l.protocol)
+		ours := strings.HasPrefix(who, "clb-node-agent ") || mode == Override && strings.HasPrefix(who, "kube-proxy ")
+		switch {
+		case owned && o.health && ours:
+			out = append(out, fine("port %s, the healthCheckNodePort of Service %s, is answered by %s", port, o.service, who))
+		case owned && o.health:
+			out = append(out, Finding{true, fmt.Sprintf("port %s, the healthCheckNodePort of Service %s, is held by %s", port, o.service, who),
+				"the load balancer hears that program in place of the agent, and sends to this node, or does not, for the wrong reason", freePort(who)})
+		case owned:
+			out = append(out, Finding{true, fmt.Sprintf("port %s, a NodePort of Service %s, is held by %s", port, o.service, who),
+				"the Service gets the packets; that program hears nothing at the addresses of this node", "give the program another port, or the Service another nodePort"})
+		case !ours && !strings.HasPrefix(who, "kube-proxy "):
+			out = append(out, Finding{true, fmt.Sprintf("port %s, in the range of NodePorts, is held by %s", port, who),
+				"if the API server hands the port to a Service, that Service gets the packets, and that program nothing", "move the program to a port below the range"})
+		}
+	}
+	if len(seen) == 0 {
+		out = append(out, fine("no other program listens on ports of Services"))
+	}
+	return out
+}
+
+func freePort(holder string) string {
+	if strings.HasPrefix(holder, "kube-proxy ") {
+		return "run kube-proxy with " + RestrictFlag + ", or this agent with --mode=override"
+	}
+	return "stop that program or move it; the agent opens the port within ten seconds"
+}
