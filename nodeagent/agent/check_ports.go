@@ -3,7 +3,9 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -49,6 +51,9 @@ func owners(services []nodeagent.Services) map[protocolPort]owner {
 func portFindings(mode Mode, owners map[protocolPort]owner, known bool, listening []listener) []Finding {
 	var out []Finding
 	seen := map[protocolPort]bool{}
+	slices.SortStableFunc(listening, func(a, b listener) int {
+		return cmp.Or(cmp.Compare(a.port, b.port), cmp.Compare(a.protocol, b.protocol))
+	})
 	for _, l := range listening {
 		inRange := l.port >= nodePortFirst && l.port <= nodePortLast
 		o, owned := owners[l.protocolPort]

@@ -28,6 +28,17 @@ func eventSaid(api *rig.API, reason, text string) func() bool {
 	}
 }
 
+// opened tells whether somebody listens on a TCP port of the machine.
+func opened(on *nettest.Namespace, port int) (open bool) {
+	on.Do(func() {
+		c, err := net.DialTimeout("tcp4", fmt.Sprintf("127.0.0.1:%d", port), time.Second)
+		if open = err == nil; open {
+			c.Close()
+		}
+	})
+	return open
+}
+
 // A network plugin that routes pods by their source sends answers out by another interface: that is told, and that it has
 // passed as well.
 func TestReturnPathThatLeadsElsewhereIsTold(t *testing.T) {
@@ -66,16 +77,7 @@ func TestModeFollowsKubeProxy(t *testing.T) {
 	kubeProxyRules("-A")
 	a := s.Agent(t, s.binary, "n1", "--mode-period=300ms", "--check-period=500ms")
 	nettest.Until(t, 30*time.Second, "the agent leaves the health ports to kube-proxy", func() bool { return strings.Contains(a.Log(), `mode="override"`) })
-	health := func() bool {
-		var err error
-		n1.Do(func() {
-			var c net.Conn
-			if c, err = net.DialTimeout("tcp4", fmt.Sprintf("127.0.0.1:%d", apiHealthPort), time.Second); err == nil {
-				c.Close()
-			}
-		})
-		return err == nil
-	}
+	health := func() bool { return opened(n1.Namespace, apiHealthPort) }
 	nettest.Until(t, 30*time.Second, "the agent has its rules", func() bool {
 		return strings.Contains(n1.Run(t, "iptables-legacy-save", "-t", "nat"), "--dport 30090")
 	})
@@ -116,8 +118,10 @@ func TestPageOfPrograms(t *testing.T) {
 	n1.Sysctl(t, "net/ipv6/conf/all/forwarding", "1")
 	a := r.Agent(t, binary, "n1", "--iptables=nft", "--mode=standalone")
 	nettest.Until(t, 30*time.Second, "the agent has its rules", func() bool {
-		return strings.Contains(n1.Run(t, "iptables-nft", "-t", "nat", "-S"), "-A PREROUTING -j CLBN-NAT")
+		return strings.Contains(n1.Run(t, "iptables-nft", "-t", "nat", "-S"), "-A PREROUTING -j CLBN-NAT") &&
+			strings.Contains(n1.Run(t, "ip6tables-nft", "-t", "nat", "-S"), "-A PREROUTING -j CLBN-NAT")
 	})
+	nettest.Until(t, 10*time.Second, "the health port is open", func() bool { return opened(n1.Namespace, apiHealthPort) })
 	for range 3 {
 		client.Do(func() {
 			if c, err := net.DialTimeout("tcp4", fmt.Sprintf("192.168.0.11:%d", apiPort), 100*time.Millisecond); err == nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -244,5 +245,42 @@ func TestPageOfNodePorts(t *testing.T) {
 			text = fill(t, text, table.name, renderTable(t, table.node, table.rows, chinese))
 		}
 		return fill(t, text, "restore", "```\n"+exampleRules("n1").String()+"```\n")
+	})
+}
+
+var (
+	reasonInCode = regexp.MustCompile(`(?:nodeEvent|serviceEvent)\([^"\n]*"(\w+)"`)
+	reasonOnPage = regexp.MustCompile("(?m)^\\| `(\\w+)` \\| (?:Service|Node)")
+)
+
+// Every Event that the agent can send is on the page, and no other.
+func TestPageNamesEveryEvent(t *testing.T) {
+	find := func(in *regexp.Regexp, text string) []string {
+		var out []string
+		for _, m := range in.FindAllStringSubmatch(text, -1) {
+			out = append(out, m[1])
+		}
+		slices.Sort(out)
+		return slices.Compact(out)
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := ""
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasSuffix(file, "_test.go") {
+			code += string(text)
+		}
+	}
+	pages(t, "nodeports", func(text string, _ bool) string {
+		if diff := cmp.Diff(find(reasonInCode, code), find(reasonOnPage, text)); diff != "" {
+			t.Errorf("Events (-in the code +on the page):\n%s", diff)
+		}
+		return text
 	})
 }

@@ -19,8 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/clbsync/clbsync/nodeagent"
-	"github.com/clbsync/clbsync/nodeagent/sockets"
 	"github.com/clbsync/clbsync/nodeagent/internal/nettest"
+	"github.com/clbsync/clbsync/nodeagent/sockets"
 )
 
 func freePort(t *testing.T) uint16 {
