@@ -43,8 +43,11 @@ func (a *Agent) bindChanged(f *family, c healthcheck.BindChange) {
 			fmt.Sprintf("node %s answers on healthCheckNodePort %d (%s) again", a.config.NodeName, c.Port, f.runner.Family))
 		return
 	}
-	a.metrics.unbound.WithLabelValues(f.label()).Inc()
 	holder := sockets.Holder(c.Port)
+	a.metrics.unbound.WithLabelValues(f.label()).Inc()
+	if a.mode == Override && strings.HasPrefix(holder, "kube-proxy ") {
+		return // it is to hold the port, and does after all
+	}
 	if holder == "" {
 		holder = "nobody that listens on TCP"
 	}

@@ -94,6 +94,18 @@ func TestModeFollowsKubeProxy(t *testing.T) {
 	}
 }
 
+// Beside a kube-proxy that answers on no health port, the agent does.
+func TestHealthPortThatKubeProxyLeavesClosed(t *testing.T) {
+	s := newScene(t, "legacy", balancer)
+	s.agent.Kill()
+	s.Agent(t, s.binary, "n1", "--iptables=legacy", "--mode=override", "--compare-period=300ms")
+	s.put(true, "p1a rs")
+	nettest.Until(t, 20*time.Second, "the health port answers", func() bool { return s.health() == 200 })
+	nettest.Until(t, 10*time.Second, "an Event tells it", eventSaid(s.API, "HealthCheckNodePortDiffers", "this agent answers in its place"))
+	s.put(true, "p2a rs")
+	nettest.Until(t, 10*time.Second, "503 without an endpoint here", func() bool { return s.health() == 503 })
+}
+
 var (
 	somePid  = regexp.MustCompile(`\(pid \d+\)`)
 	textTime = regexp.MustCompile(`(?m)^# .*\n`)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
@@ -82,7 +83,7 @@ func (a *Agent) compare(ctx context.Context) {
 	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	ticker := time.NewTicker(a.config.CompareEvery)
 	defer ticker.Stop()
-	before := map[string]map[types.NamespacedName]string{}
+	before := map[string]map[types.NamespacedName]difference{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -92,13 +93,16 @@ func (a *Agent) compare(ctx context.Context) {
 		for _, f := range a.families {
 			now := a.differences(ctx, client, f)
 			lasting := 0
-			for service, difference := range now {
+			for service, d := range now {
 				// One difference may be a matter of milliseconds; two in a row are not.
-				if before[f.label()][service] == "" {
+				if before[f.label()][service] == (difference{}) {
 					continue
 				}
 				lasting++
-				a.serviceEvent(service, corev1.EventTypeWarning, "HealthCheckNodePortDiffers", difference)
+				if d.silent {
+					f.health.Open(service) //nolint:contextcheck // its listener outlives the comparison
+				}
+				a.serviceEvent(service, corev1.EventTypeWarning, "HealthCheckNodePortDiffers", d.words)
 			}
 			a.metrics.differ.WithLabelValues(f.label()).Set(float64(lasting))
 			before[f.label()] = now
@@ -106,12 +110,19 @@ func (a *Agent) compare(ctx context.Context) {
 	}
 }
 
-func (a *Agent) differences(ctx context.Context, client *http.Client, f *family) map[types.NamespacedName]string {
+// difference is how kube-proxy's answer is not what ours would be. silent: nobody listens. A kube-proxy that could not open
+// the port when it wanted to, because this agent held it before a restart, say, tries again only when some Service changes.
+type difference struct {
+	words  string
+	silent bool
+}
+
+func (a *Agent) differences(ctx context.Context, client *http.Client, f *family) map[types.NamespacedName]difference {
 	host := "127.0.0.1"
 	if f.runner.Family == corev1.IPv6Protocol {
 		host = "::1"
 	}
-	found := map[types.NamespacedName]string{}
+	found := map[types.NamespacedName]difference{}
 	for service, count := range f.health.Counts() {
 		ours := http.StatusServiceUnavailable
 		if count.Endpoints > 0 && a.healthy() {
@@ -120,10 +131,12 @@ func (a *Agent) differences(ctx context.Context, client *http.Client, f *family)
 		status, weight, err := probe(ctx, client, net.JoinHostPort(host, strconv.Itoa(int(count.Port))))
 		who := fmt.Sprintf("node %s, healthCheckNodePort %d (%s): ", a.config.NodeName, count.Port, f.runner.Family)
 		switch {
+		case errors.Is(err, unix.ECONNREFUSED):
+			found[service] = difference{who + "kube-proxy is to answer in mode override, but nobody does; this agent answers in its place", true}
 		case err != nil:
-			found[service] = who + "kube-proxy is to answer in mode override, but nobody does: " + err.Error()
+			found[service] = difference{words: who + "kube-proxy is to answer in mode override, but does not: " + err.Error()}
 		case status != ours || weight != strconv.Itoa(count.Endpoints):
-			found[service] = who + fmt.Sprintf("kube-proxy answers %d with weight %s, this agent counts %d endpoints", status, weight, count.Endpoints)
+			found[service] = difference{words: who + fmt.Sprintf("kube-proxy answers %d with weight %s, this agent counts %d endpoints", status, weight, count.Endpoints)}
 		}
 	}
 	return found

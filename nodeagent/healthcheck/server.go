@@ -55,7 +55,7 @@ type Config struct {
 	Draining func() bool
 	// OnBind is called when a port's state changes, not at every attempt. It must not call the Server.
 	OnBind func(BindChange)
-	// Mute opens no port: another proxy holds them, and Counts is compared with its answers.
+	// Mute opens no port but those of Open: another proxy holds them, and Counts is compared with its answers.
 	Mute bool
 	// OnAnswer is called for each answer. May be nil.
 	OnAnswer func(status int)
@@ -77,6 +77,7 @@ type service struct {
 	port       uint16
 	programmed []netip.Addr
 	observed   []netip.Addr
+	open       func() // starts the listener; nil once it has been
 	close      context.CancelFunc
 	done       chan struct{}
 }
@@ -136,13 +137,25 @@ func (s *Server) Programmed(ports []nodeagent.HealthPort) {
 			s.services[p.Service] = svc
 			var ctx context.Context
 			ctx, svc.close = context.WithCancel(s.ctx)
+			svc.open = func() { go s.serve(ctx, svc) }
 			if s.config.Mute {
 				close(svc.done)
 			} else {
-				go s.serve(ctx, svc)
+				svc.open()
 			}
 		}
 		svc.programmed = p.Addresses
+	}
+}
+
+// Open opens the port of a Service although the server is mute, because the proxy that was to answer there does not.
+func (s *Server) Open(name types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if svc := s.services[name]; svc != nil && s.config.Mute && svc.open != nil && s.ctx.Err() == nil {
+		svc.done = make(chan struct{})
+		svc.open()
+		svc.open = nil
 	}
 }
 

@@ -148,6 +148,22 @@ func TestPortMoves(t *testing.T) {
 	eventually(t, second, 200)
 }
 
+func TestMuteServerOpensOnlyWhatItIsTold(t *testing.T) {
+	s := New(Config{Network: "tcp4", Healthy: func() bool { return true }, OnBind: func(BindChange) {}, Mute: true})
+	t.Cleanup(s.Close)
+	silent, told := freePort(t), freePort(t)
+	s.Programmed(append(health("silent", silent, "10.0.0.1"), health("told", told, "10.0.0.1")...))
+	for range 2 { // the second time changes nothing
+		s.Open(types.NamespacedName{Namespace: "ns", Name: "told"})
+	}
+	eventually(t, told, 200)
+	if got := status(silent); got != 0 {
+		t.Errorf("the port of another Service answers %d, want nobody there", got)
+	}
+	s.Programmed(health("silent", silent, "10.0.0.1"))
+	eventually(t, told, 0)
+}
+
 func TestBindingIsRetriedAndToldOnce(t *testing.T) {
 	f := start(t)
 	squatter, err := net.Listen("tcp4", "127.0.0.1:0")
