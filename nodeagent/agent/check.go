@@ -126,7 +126,8 @@ func paths(services []nodeagent.Services) []Finding {
 	return out
 }
 
-// localAddresses are the endpoints on this node of the ports that are wanted, each once.
+// localAddresses are the ready endpoints on this node of the ports that are wanted, each once. Of others the node may have
+// no route yet, or none any more.
 func localAddresses(s nodeagent.Services, wanted func(nodeagent.ServicePort) bool) []address {
 	seen := map[address]bool{}
 	var out []address
@@ -135,7 +136,7 @@ func localAddresses(s nodeagent.Services, wanted func(nodeagent.ServicePort) boo
 			continue
 		}
 		for _, e := range p.Endpoints {
-			if a := e.Address.Addr(); e.Local && !seen[a] {
+			if a := e.Address.Addr(); e.Local && e.Ready && !seen[a] {
 				seen[a] = true
 				out = append(out, a)
 			}

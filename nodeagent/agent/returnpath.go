@@ -110,13 +110,19 @@ func linkName(index int) string {
 	return link.Attrs().Name
 }
 
+// returnPathLooks is how many times in a row the ways back must look different from what was told: the route to a pod that
+// has just ended is gone some seconds before its endpoint is.
+const returnPathLooks = 3
+
+// returnPathShare bounds what the looks cost with thousands of Services: one part of the time in so many.
+const returnPathShare = 100
+
 // watchReturnPath looks at the ways back of the endpoints that Local NodePorts use, at the pace of the other checks:
 // interfaces, rules and pods come and go. A change is an Event on the Node.
 func (a *Agent) watchReturnPath(ctx context.Context) {
-	ticker := time.NewTicker(a.config.CheckEvery)
-	defer ticker.Stop()
-	told := map[string]bool{}
+	told, lasted := map[string]bool{}, map[string]int{}
 	for {
+		start := time.Now()
 		for _, f := range a.families {
 			snapshot := nodeagent.Snapshot{NodeName: a.config.NodeName, Node: a.caches.node()}
 			for _, svc := range a.caches.services() {
@@ -133,7 +139,12 @@ func (a *Agent) watchReturnPath(ctx context.Context) {
 				}
 			}
 			a.metrics.noReturn.WithLabelValues(f.label()).Set(float64(len(problems)))
-			if bad := len(problems) > 0; bad != told[f.label()] {
+			bad := len(problems) > 0
+			if lasted[f.label()]++; bad == told[f.label()] {
+				lasted[f.label()] = 0
+			}
+			if lasted[f.label()] == returnPathLooks {
+				lasted[f.label()] = 0
 				told[f.label()] = bad
 				a.tellReturnPath(ctx, f.label(), problems)
 			}
@@ -141,7 +152,7 @@ func (a *Agent) watchReturnPath(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-time.After(max(a.config.CheckEvery, returnPathShare*time.Since(start))):
 		}
 	}
 }
