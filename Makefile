@@ -10,6 +10,7 @@ LDFLAGS     := -s -w -X github.com/clbsync/clbsync/internal/version.version=$(VE
 LINT        := go tool -modfile=go.tool.mod golangci-lint
 LAB         := cd lab && CGO_ENABLED=0 go run ./cmd/lab
 LAB_NAME    ?= default
+PROXY       ?= agent
 FUZZTIME    ?= 20s
 
 export CGO_ENABLED ?= 0
@@ -17,12 +18,12 @@ export CGO_ENABLED ?= 0
 ##@ Try it
 
 .PHONY: demo
-demo: ## The main job as a story on a real three-node cluster, with what was measured; leaves nothing behind.
-	@cd lab && go run ./demo
+demo: ## The main job as a story on a real three-node cluster, with what was measured; leaves nothing behind (PROXY=kube-proxy: without our node agent).
+	@cd lab && go run ./demo --proxy $(PROXY)
 
 .PHONY: lab-up
-lab-up: ## Leave a real three-node Kubernetes running, to be used with kubectl (LAB_NAME=default).
-	@$(LAB) up --name $(LAB_NAME)
+lab-up: ## Leave a real three-node Kubernetes running, to be used with kubectl (LAB_NAME=default, PROXY=agent, kube-proxy or none).
+	@$(LAB) up --name $(LAB_NAME) --proxy $(PROXY)
 
 .PHONY: lab-down
 lab-down: ## Remove every trace of it.
@@ -57,10 +58,10 @@ test-unit: packages ## Pure parts, the real SDK against the simulated CLB, packe
 
 # Vetting the lab would vet all of Kubernetes for its facts, which takes longer than the tests: make lint does it.
 .PHONY: test-lab
-test-lab: ## A real cluster: Services, packets, source addresses, crashes.
+test-lab: ## A real cluster: Services, packets, source addresses, crashes (PROXY=kube-proxy: without our node agent).
 	@$(LAB) build --product
 	@before="$$($(LAB) list)"; \
-	(cd lab && go test -vet=off -timeout 25m $$(go list ./... | grep -v /lab/churn) && go test -vet=off -count=1 -timeout 25m ./churn); \
+	(cd lab && CLBSYNC_E2E_PROXY=$(PROXY) go test -vet=off -timeout 25m $$(go list ./... | grep -v /lab/churn) && go test -vet=off -count=1 -timeout 25m ./churn); \
 	if [[ "$$before" == "there is no lab" ]]; then $(LAB) check-clean; else echo "other labs were running before: not looking for traces"; fi
 
 .PHONY: churn

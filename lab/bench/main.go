@@ -86,7 +86,8 @@ func atOnce(services, rounds int) func(context.Context, *e2e.Lab) ([]result, err
 
 func run(ctx context.Context, measure func(context.Context, *e2e.Lab) ([]result, error), limit limits) (err error) {
 	lab, err := e2e.Start(ctx, e2e.Config{
-		Cluster: cluster.Config{Progress: os.Stderr},
+		// The controller is measured, and what runs beside it takes its processors: as little as can be.
+		Cluster: cluster.Config{Proxy: cluster.KubeProxy.Everywhere(), Progress: os.Stderr},
 		// Weights that change again and again are damped, which is not what is measured here.
 		Settings: e2e.CloudConfig().With("handover", map[string]any{"poll": "200ms", "drain": "0s", "damping": "0s"}),
 	})

@@ -27,6 +27,7 @@ var clusterPackages = []program{
 	{"iptables", "iptables"},
 	{"conntrack", "conntrack"},
 	{"ip", "iproute2"},
+	{"setpriv", "util-linux"},
 }
 
 // suitePackages are what the upstream suite runs inside its image.

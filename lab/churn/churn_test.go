@@ -22,6 +22,7 @@ import (
 var (
 	full   = flag.Bool("full", false, "run every situation beside the stock behaviour, with more requests")
 	graces = flag.String("graces", "", "instead of the tests, try pods that serve on for so long after SIGTERM, such as 0s,1s,2s, and print what is lost")
+	proxy  = cluster.KubeProxy // what most nodes run
 	logs   = flag.String("logs", "", "keep the logs of all programs in this directory")
 
 	lab      *e2e.Lab
@@ -32,6 +33,7 @@ var (
 // TestMain starts one lab for all situations, with our controller for Services of its class and the stock one for the
 // others, and draws the table at the end.
 func TestMain(m *testing.M) {
+	flag.Var(&proxy, "proxy", "who serves NodePorts on the nodes: agent (clb-node-agent) or kube-proxy")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	code, err := 1, error(nil)
@@ -86,7 +88,7 @@ func sweep(ctx context.Context, values []string) error {
 }
 
 func start(ctx context.Context) (end func() error, err error) {
-	if lab, err = e2e.Start(ctx, e2e.Config{Speedup: speedup, Cluster: cluster.Config{Progress: os.Stderr, LogDir: *logs}}); err != nil {
+	if lab, err = e2e.Start(ctx, e2e.Config{Speedup: speedup, Cluster: cluster.Config{Proxy: proxy.Everywhere(), Progress: os.Stderr, LogDir: *logs}}); err != nil {
 		return nil, err
 	}
 	stopStock := func() {}

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package cluster starts a real Kubernetes cluster on this machine and removes it again: etcd, API server, controller
-// manager and scheduler on one machine of lab/machine, and containerd, kubelet and kube-proxy on one machine per node,
-// with RBAC and node authorization on. Two more machines are the load balancer's place, which is the nodes' gateway,
+// manager and scheduler on one machine of lab/machine, and containerd, kubelet, kube-proxy and the product's
+// clb-node-agent on one machine per node, with RBAC and node authorization on. Two more machines are the load balancer's place, which is the nodes' gateway,
 // and the clients' place.
 //
 // It decides how these programs are configured and connected, and when the cluster is ready. It never builds anything
@@ -41,11 +41,11 @@ const (
 // defaultNodes is how many nodes a cluster has if nobody says.
 const defaultNodes = 3
 
-// Config says what cluster to start. The zero value is three nodes with kube-proxy.
+// Config says what cluster to start. The zero value is three nodes with the node agent.
 type Config struct {
 	Name  string                   // up to 24 of a-z, 0-9 and inner '-'; "" is a random one
 	Nodes int                      // 0 is 3
-	Proxy func(node int) ProxyKind // by node number, from 1; nil is KubeProxy for all
+	Proxy func(node int) ProxyKind // by node number, from 1; nil is NodeAgent for all
 
 	ExternalCloudProvider bool // kubelets wait for a cloud controller, which also sets the labels of zone, region and type
 	OmitProviderID        bool // Node objects start without spec.providerID
@@ -59,7 +59,7 @@ type Config struct {
 
 func (c Config) proxy(node int) ProxyKind {
 	if c.Proxy == nil {
-		return KubeProxy
+		return NodeAgent
 	}
 	return c.Proxy(node)
 }
@@ -161,7 +161,7 @@ func Open(name string) (*Cluster, error) {
 	}
 	if len(s.Nodes) > 0 {
 		like := s.Nodes[len(s.Nodes)-1].Proxy // a function cannot be kept; nodes added now are like the last one
-		c.config.Proxy = func(int) ProxyKind { return like }
+		c.config.Proxy = like.Everywhere()
 	}
 	if c.pki, err = openAuthority(filepath.Join(lab.Dir(), "pki")); err != nil {
 		return nil, err
@@ -208,14 +208,19 @@ func (c *Cluster) start(ctx context.Context) error {
 	step("control plane, and containerd with images on each node")
 
 	for _, n := range nodes {
-		if err := c.startNode(ctx, n); err != nil {
+		if err := c.StartKubelet(ctx, n.Name); err != nil {
 			return err
 		}
 	}
+	if err := c.wantAgent(ctx, nodes...); err != nil {
+		return err
+	}
+	var admitted errgroup.Group // ctx ends with a program that must not, also later in Start
 	for _, n := range nodes {
-		if err := c.awaitNode(ctx, n); err != nil {
-			return err
-		}
+		admitted.Go(func() error { return c.admit(ctx, n) })
+	}
+	if err := admitted.Wait(); err != nil {
+		return err
 	}
 	if err := c.finish(ctx); err != nil {
 		return err

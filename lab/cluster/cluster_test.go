@@ -37,7 +37,7 @@ var labDir build.Dir
 
 func TestMain(m *testing.M) {
 	var err error
-	if labDir, err = build.Ensure(context.Background(), os.Stderr); err != nil {
+	if labDir, err = build.Ensure(context.Background(), os.Stderr, build.Product); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -409,7 +409,7 @@ func hostState(t *testing.T) map[string]string {
 }
 
 func TestExternalCloudProvider(t *testing.T) {
-	c := start(t, Config{Nodes: 1, ExternalCloudProvider: true, OmitProviderID: true, Proxy: func(int) ProxyKind { return NoProxy }})
+	c := start(t, Config{Nodes: 1, ExternalCloudProvider: true, OmitProviderID: true, Proxy: NoProxy.Everywhere()})
 	n, err := c.Clientset().CoreV1().Nodes().Get(t.Context(), "n1", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,7 +19,6 @@ import (
 const (
 	kubeletProcess    = "kubelet"
 	containerdProcess = "containerd"
-	proxyProcess      = "kube-proxy"
 
 	podsCgroup = "pods" // below the machine's
 
@@ -86,33 +84,16 @@ func (c *Cluster) importImages(ctx context.Context, n Node) error {
 	return nil
 }
 
-// startNode starts the node's agents. The API server must be ready.
-func (c *Cluster) startNode(ctx context.Context, n Node) error {
-	if err := c.StartKubelet(ctx, n.Name); err != nil {
-		return err
-	}
-	if n.Proxy != KubeProxy {
-		return nil
-	}
-	return c.essential(ctx, n.Name, proxyProcess, []string{c.bin("kube-proxy"), "--config=" + c.nodeFile(n, "kube-proxy.yaml")})
-}
-
-// awaitNode waits until the node is Ready and its Service rules are written. It also gives the Node object its pod
-// range, in place of the controller manager, which would choose one.
-func (c *Cluster) awaitNode(ctx context.Context, n Node) error {
+// admit waits until the node is Ready, and then until its Service rules are written. It also gives the Node object its
+// pod range, in place of the controller manager, which would choose one.
+func (c *Cluster) admit(ctx context.Context, n Node) error {
 	err := c.until(ctx, "node "+n.Name+" is Ready", func(ctx context.Context) error {
 		return c.admitNode(ctx, n)
 	})
-	if err != nil || n.Proxy != KubeProxy {
-		return err
-	}
-	m, err := c.machine(n.Name)
 	if err != nil {
 		return err
 	}
-	client := m.HTTPClient()
-	url := fmt.Sprintf("http://%s/healthz", netip.AddrPortFrom(n.IP, proxyHealthPort))
-	return c.until(ctx, "kube-proxy of "+n.Name+" is healthy", func(ctx context.Context) error { return ok(ctx, client, url) })
+	return c.startProxy(ctx, n)
 }
 
 // StartKubelet starts the node's kubelet; one that runs is left alone.
@@ -174,10 +155,10 @@ func (c *Cluster) AddNode(ctx context.Context) (Node, error) {
 	if err := c.keepNodes(append(others, n)); err != nil {
 		return Node{}, err
 	}
-	if err := c.startNode(ctx, n); err != nil {
+	if err := errors.Join(c.wantAgent(ctx, n), c.StartKubelet(ctx, n.Name)); err != nil {
 		return Node{}, err
 	}
-	return n, c.awaitNode(ctx, n)
+	return n, c.admit(ctx, n)
 }
 
 // PowerOff ends the node's machine and its pods at once. The Node object stays and becomes NotReady when the

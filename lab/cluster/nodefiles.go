@@ -15,7 +15,6 @@ import (
 
 const (
 	containerdSocket = "/run/containerd/containerd.sock" // each node has its own /run
-	proxyHealthPort  = 10256
 
 	// PauseImage is what holds a pod's namespaces; it is on every node.
 	PauseImage = "lab.clbsync.io/pause:dev"
@@ -51,6 +50,8 @@ type nodeValues struct {
 	PodRange        netip.Prefix
 	ProxyKubeconfig string
 	HealthPort      int
+
+	NodePortAddresses string // those that kube-proxy serves
 }
 
 // containerd, as Debian has it (configuration version 2). Lowering OOM scores and AppArmor both fail on machines that
@@ -147,6 +148,7 @@ mode: iptables
 clusterCIDR: {{.PodRange}}
 hostnameOverride: {{.Name}}
 clientConnection: {kubeconfig: {{.ProxyKubeconfig}}}
+nodePortAddresses: {{.NodePortAddresses}}
 healthzBindAddress: 0.0.0.0:{{.HealthPort}}
 conntrack:
   maxPerCore: 0
@@ -182,6 +184,7 @@ func (c *Cluster) writeNodeFiles(n Node) error {
 		CA:     c.pki.certFile("ca"), Certificate: c.pki.certFile(serving), Key: c.pki.keyFile(serving),
 		DNS: dnsServiceIP, Domain: clusterDomain,
 		PodRange: podRange, ProxyKubeconfig: c.kubeconfigFile("system-kube-proxy"), HealthPort: proxyHealthPort,
+		NodePortAddresses: n.kubeProxyAddresses(),
 	}
 	if !c.config.OmitProviderID {
 		values.GivenProviderID = n.ProviderID()

@@ -51,15 +51,6 @@ const (
 	maxNodes = 63 // as many /24 as podRange has, less the first
 )
 
-// ProxyKind says who programs a node's Service rules.
-type ProxyKind string
-
-// A node has kube-proxy, or nobody: whoever wants to be it then runs there.
-const (
-	KubeProxy ProxyKind = "kube-proxy"
-	NoProxy   ProxyKind = "none"
-)
-
 // Node is a node of the cluster. Its Node object and its machine have the same name.
 type Node struct {
 	Name       string       `json:"name"`

@@ -20,8 +20,8 @@ import (
 	"github.com/clbsync/clbsync/lab/e2e"
 )
 
-const usage = `demo starts a three-node Kubernetes cluster with clb-cloud-controller-manager and a simulated CLB on this machine,
-in network namespaces, and shows what becomes of a Service of type LoadBalancer. Every figure is measured. It needs
+const usage = `demo starts a three-node Kubernetes cluster with clb-cloud-controller-manager, clb-node-agent and a simulated CLB
+on this machine, in network namespaces, and shows what becomes of a Service of type LoadBalancer. Every figure is measured. It needs
 root, and it removes all that it has made. The first run builds Kubernetes, which takes some minutes.
 
 Flags:
@@ -30,6 +30,8 @@ Flags:
 func main() {
 	fs := flag.NewFlagSet("demo", flag.ExitOnError)
 	fs.Usage = func() { fmt.Fprint(fs.Output(), usage); fs.PrintDefaults() }
+	proxy := cluster.NodeAgent
+	fs.Var(&proxy, "proxy", "who serves NodePorts on the nodes: agent (clb-node-agent) or kube-proxy")
 	logs := fs.String("logs", "", "keep the logs of all programs in this directory")
 	limit := fs.Duration("limit", 5*time.Minute, "how long the story may take, building not included")
 	_ = fs.Parse(os.Args[1:]) // it exits by itself
@@ -37,10 +39,14 @@ func main() {
 		fmt.Fprintf(os.Stderr, "unexpected argument %q\n", fs.Arg(0))
 		os.Exit(2)
 	}
+	if proxy == cluster.NoProxy {
+		fmt.Fprintln(os.Stderr, "the story needs somebody who serves NodePorts: --proxy agent or kube-proxy")
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	out := &printer{w: os.Stdout}
-	err := run(ctx, out, *logs, *limit)
+	err := run(ctx, out, proxy, *logs, *limit)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "\ndemo:", err)
 	}
@@ -50,10 +56,11 @@ func main() {
 }
 
 // run sets the stage, tells the story and clears the stage, whatever happened on it.
-func run(ctx context.Context, out *printer, logs string, limit time.Duration) (err error) {
+func run(ctx context.Context, out *printer, proxy cluster.ProxyKind, logs string, limit time.Duration) (err error) {
 	begin := time.Now()
-	out.say("Starting three nodes, the simulated CLB and the controller.")
-	lab, err := e2e.Start(ctx, e2e.Config{Cluster: cluster.Config{Nodes: 3, LogDir: logs, Progress: os.Stdout}})
+	whose := map[cluster.ProxyKind]string{cluster.NodeAgent: "clb-node-agent", cluster.KubeProxy: "kube-proxy"}[proxy]
+	out.say("Starting three nodes, whose NodePorts %s serves, the simulated CLB and the controller.", whose)
+	lab, err := e2e.Start(ctx, e2e.Config{Cluster: cluster.Config{Nodes: 3, Proxy: proxy.Everywhere(), LogDir: logs, Progress: os.Stdout}})
 	if err != nil {
 		return err
 	}

@@ -234,7 +234,7 @@ func (s *story) move(ctx context.Context) error {
 		allowed := 0
 		if protocol == probe.UDP {
 			// CLB can ask a node for its pods over TCP only. With checks this much faster than on CLB, a node is healthy for
-			// UDP before kube-proxy, which gathers changes for a second, has the rules for its new pod.
+			// UDP before it has the rules for its new pod: kube-proxy, for one, gathers changes for a second.
 			allowed = r.Asked / 100
 		}
 		s.check(len(r.Lost) <= allowed && r.ByNode["n3"] > 0, "%s: %s", protocol, r)

@@ -3,6 +3,8 @@
 package e2e
 
 import (
+	"context"
+	"maps"
 	"testing"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"github.com/clbsync/clbsync/lab/cluster"
 	"github.com/clbsync/clbsync/lab/probe"
 )
 
@@ -49,7 +52,7 @@ func version(v string) func(*appsv1.Deployment) {
 }
 
 // rollout brings a version of a Deployment with the gate out and returns why the gates of its pods opened, and how long
-// it took. What nodes do about gated pods is the lab's matter: with kube-proxy, nothing.
+// it took.
 func (s *scene) rollout(w Workload, v string, mods ...func(*appsv1.Deployment)) (reasons map[string]int, took time.Duration) {
 	s.t.Helper()
 	w.Namespace, w.App, w.Mods = s.ns, "web", append(mods, gated, version(v))
@@ -91,13 +94,14 @@ func TestGatedRolloutUnderClusterLosesNothing(t *testing.T) {
 	}
 	r := load.Stop()
 	t.Logf("%s: %s", target, r)
-	if len(r.Lost) > 0 || len(r.ByPod) < 7 {
-		t.Errorf("%s: %d of %d lost, %d pods answered; want none lost, and answers from most of 9 pods", target, len(r.Lost), r.Asked, len(r.ByPod))
+	if len(failed(r)) > 0 || len(r.ByPod) < 7 {
+		t.Errorf("%s: %d of %d lost, %d pods answered; want none lost, and answers from most of 9 pods", target, len(failed(r)), r.Asked, len(r.ByPod))
 	}
 }
 
 func TestGatedRolloutUnderLocalWaitsForNobodyWhereNodesDoNotServeGatedPods(t *testing.T) {
 	s := begin(t)
+	// The settings say so of the nodes, whatever they do.
 	svc, address := s.create(Local, Annotate(OnlyBind, "true"))
 	alone := Workload{Node: "n1", Replicas: 1, Args: []string{gatedLinger}}
 	for _, v := range []string{"1", "2"} {
@@ -112,4 +116,48 @@ func TestGatedRolloutUnderLocalWaitsForNobodyWhereNodesDoNotServeGatedPods(t *te
 	}
 	s.weights(svc.UID, map[string]int{"n1": 10})
 	s.ask(ports(address)[0], 20)
+}
+
+// The pod of a node that has no other is a chicken and an egg: CLB finds the node healthy only when the pod gets traffic,
+// and the pod is ready only when CLB finds the node healthy. Only a node that serves gated pods can break it.
+func TestGatedRolloutUnderLocalWaitsForCLBWhereNodesServeGatedPods(t *testing.T) {
+	want := map[string]int{"TargetHealthy": 1}
+	settings := CloudConfig().With("readinessGate", map[string]any{"nodeAgent": true})
+	if proxy != cluster.NodeAgent {
+		want, settings = map[string]int{"NothingToWaitFor": 1}, CloudConfig() // kube-proxy serves no pod before it is ready
+	}
+	s := begin(t)
+	s.t.Cleanup(func() { s.restart(CloudConfig()) })
+	s.restart(settings)
+	svc, address := s.create(Local, Annotate(OnlyBind, "true"))
+	target := ports(address)[0]
+	for _, node := range []string{"n1", "n2"} {
+		if reasons, took := s.rollout(Workload{Node: node, Replicas: 1, Args: []string{gatedLinger}}, "1"); !maps.Equal(reasons, want) || took > soon {
+			t.Errorf("the first pod of %s: gates opened for %v after %s, want %v", node, reasons, took, want)
+		}
+	}
+	s.weights(svc.UID, map[string]int{"n1": 10, "n2": 10})
+	load, err := s.Probe(lostAfter).Start(s.ctx, target, probe.Load{Every: 10 * time.Millisecond, Count: 10_000, For: 100 * time.Second})
+	s.must(err)
+	for _, node := range []string{"n1", "n2"} {
+		if reasons, took := s.rollout(Workload{Node: node, Replicas: 1, Args: []string{gatedLinger}}, "2", inPlace); !maps.Equal(reasons, want) || took > soon {
+			t.Errorf("the only pod of %s, replaced: gates opened for %v after %s, want %v", node, reasons, took, want)
+		}
+	}
+	r := load.Stop()
+	t.Logf("%s: %s", target, r)
+	if len(failed(r)) > 0 || len(r.ByPod) != 4 {
+		t.Errorf("%s: %d of %d lost, pods that answered: %v; want none lost, and answers of all four", target, len(failed(r)), r.Asked, r.ByPod)
+	}
+}
+
+// restart gives the controller other settings.
+func (s *scene) restart(settings Settings) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if s.ControllerRuns() {
+		s.must(s.StopController(ctx))
+	}
+	s.must(s.StartController(ctx, settings))
 }

@@ -27,12 +27,21 @@ import (
 // namespaces of their own, and leave no load balancer behind.
 var shared *Lab
 
+// proxy is who serves NodePorts on the nodes; CLBSYNC_E2E_PROXY is another than the node agent.
+var proxy = cluster.NodeAgent
+
 // TestMain keeps the logs of all programs in the directory CLBSYNC_E2E_LOGS, if that is set. A test run that is
 // interrupted does not come to Close: the lab is removed then because its owner is gone.
 func TestMain(m *testing.M) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	code := 1
-	lab, err := Start(ctx, Config{Cluster: cluster.Config{Progress: os.Stderr, LogDir: os.Getenv("CLBSYNC_E2E_LOGS")}})
+	if chosen := os.Getenv("CLBSYNC_E2E_PROXY"); chosen != "" {
+		if err := proxy.Set(chosen); err != nil {
+			fmt.Fprintf(os.Stderr, "CLBSYNC_E2E_PROXY is %q: %v\n", chosen, err)
+			os.Exit(code)
+		}
+	}
+	lab, err := Start(ctx, Config{Cluster: cluster.Config{Proxy: proxy.Everywhere(), Progress: os.Stderr, LogDir: os.Getenv("CLBSYNC_E2E_LOGS")}})
 	stop()
 	if err == nil {
 		shared = lab

@@ -66,6 +66,8 @@ func (l *Lab) startSimulator(ctx context.Context, speedup int) error {
 		"publicVIPs":  []string{cluster.VIPs.String()},
 		"tasks":       map[string]any{"delay": taskDelay.String()},
 		"health":      map[string]any{"probe": "real", "speedup": speedup},
+		// Of CLB's 30 deletions in 5 minutes: a test makes a load balancer and deletes it within seconds.
+		"assumptions": map[string]any{"deleteFrequencyWindow": "30s"},
 	})
 	if err != nil {
 		return err

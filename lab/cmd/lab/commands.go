@@ -65,10 +65,10 @@ func runPackages(ctx context.Context, args []string) error {
 func runUp(ctx context.Context, args []string) error {
 	fs := flags("up", "[FLAGS]\n\nStarts a cluster and leaves it running until 'lab down'. It is built first if need be.\n")
 	config := cluster.Config{Detached: true, Progress: os.Stdout}
-	var proxy string
+	proxy := cluster.NodeAgent
 	fs.StringVar(&config.Name, "name", "lab", "name of the cluster")
 	fs.IntVar(&config.Nodes, "nodes", 3, "number of nodes")
-	fs.StringVar(&proxy, "proxy", string(cluster.KubeProxy), "who programs Services on the nodes: kube-proxy or none")
+	fs.Var(&proxy, "proxy", "who serves NodePorts on the nodes: agent (clb-node-agent, with kube-proxy for the rest), kube-proxy or none")
 	fs.BoolVar(&config.ExternalCloudProvider, "external-cloud-provider", false, "nodes wait for a cloud controller")
 	fs.BoolVar(&config.DNS, "dns", false, "start cluster DNS")
 	fs.Func("image", "docker-archive `tar` to load on every node, besides echo; may be repeated", func(path string) error {
@@ -79,12 +79,12 @@ func runUp(ctx context.Context, args []string) error {
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	kind := cluster.ProxyKind(proxy)
-	if kind != cluster.KubeProxy && kind != cluster.NoProxy {
-		return fmt.Errorf("--proxy=%s: want %s or %s", proxy, cluster.KubeProxy, cluster.NoProxy)
+	config.Proxy = proxy.Everywhere()
+	var sets []build.Set
+	if proxy == cluster.NodeAgent {
+		sets = append(sets, build.Product)
 	}
-	config.Proxy = func(int) cluster.ProxyKind { return kind }
-	dir, err := build.Ensure(ctx, os.Stdout)
+	dir, err := build.Ensure(ctx, os.Stdout, sets...)
 	if err != nil {
 		return err
 	}

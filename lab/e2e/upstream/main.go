@@ -37,6 +37,8 @@ func main() {
 	fs.Usage = func() { fmt.Fprint(fs.Output(), usage); fs.PrintDefaults() }
 	all := fs.Bool("all", false, "run also the rolling-update specs and those that are known to fail: a quarter of an hour")
 	focus := fs.String("focus", "", "run only the specs that this regular expression matches, in one process")
+	proxy := cluster.NodeAgent
+	fs.Var(&proxy, "proxy", "who serves NodePorts on the nodes: agent (clb-node-agent) or kube-proxy")
 	logs := fs.String("logs", "", "keep the logs and reports in this directory")
 	limit := fs.Duration("limit", time.Hour, "how long the specs may take")
 	_ = fs.Parse(os.Args[1:]) // it exits by itself
@@ -50,13 +52,13 @@ func main() {
 	if *focus != "" {
 		parts = []part{{name: "focus", focus: *focus}}
 	}
-	if err := run(ctx, parts, *logs, *limit); err != nil {
+	if err := run(ctx, parts, proxy, *logs, *limit); err != nil {
 		fmt.Fprintln(os.Stderr, "upstream:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, parts []part, logs string, limit time.Duration) (err error) {
+func run(ctx context.Context, parts []part, proxy cluster.ProxyKind, logs string, limit time.Duration) (err error) {
 	reports := logs
 	if reports == "" {
 		if reports, err = os.MkdirTemp("", "clbsync-upstream-"); err != nil {
@@ -68,7 +70,7 @@ func run(ctx context.Context, parts []part, logs string, limit time.Duration) (e
 		return err
 	}
 	lab, err := e2e.Start(ctx, e2e.Config{
-		Cluster: cluster.Config{DNS: true, LogDir: logs, Progress: os.Stderr},
+		Cluster: cluster.Config{DNS: true, Proxy: proxy.Everywhere(), LogDir: logs, Progress: os.Stderr},
 		Sets:    []build.Set{build.E2E},
 		Images:  []string{"agnhost"},
 	})
