@@ -128,14 +128,18 @@ func (s *story) shares(protocol string, r probe.Report) {
 	s.table("PROTOCOL|NODE|ANSWERS|SHARE", rows)
 }
 
-// lost prints the requests that got no answer, the first few of them.
-func (s *story) lost(begin time.Time, r probe.Report) {
-	if len(r.Lost) == 0 {
+// lost prints the requests that got no answer, or one only because a packet was sent again; the first few of them.
+func (s *story) lost(begin time.Time, failed []probe.Event) {
+	if len(failed) == 0 {
 		return
 	}
 	var rows [][]any
-	for _, e := range r.Lost[:min(10, len(r.Lost))] {
-		rows = append(rows, []any{"+" + seconds(e.At.Sub(begin)), e.Err})
+	for _, e := range failed[:min(10, len(failed))] {
+		why := fmt.Sprintf("answered after %s, and a packet was sent again", e.Took.Round(time.Millisecond))
+		if e.Err != nil {
+			why = e.Err.Error()
+		}
+		rows = append(rows, []any{"+" + seconds(e.At.Sub(begin)), why})
 	}
 	s.table("ASKED AT|LOST", rows)
 }
