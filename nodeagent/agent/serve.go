@@ -100,7 +100,7 @@ func (a *Agent) compare(ctx context.Context) {
 				}
 				lasting++
 				if d.silent {
-					f.health.Open(service) //nolint:contextcheck // its listener outlives the comparison
+					f.health.Open(service)
 				}
 				a.serviceEvent(service, corev1.EventTypeWarning, "HealthCheckNodePortDiffers", d.words)
 			}
