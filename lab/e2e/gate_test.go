@@ -144,6 +144,8 @@ func TestGatedRolloutUnderLocalWaitsForCLBWhereNodesServeGatedPods(t *testing.T)
 			t.Errorf("the only pod of %s, replaced: gates opened for %v after %s, want %v", node, reasons, took, want)
 		}
 	}
+	s.weights(svc.UID, map[string]int{"n1": 10, "n2": 10})
+	s.more(load, 100)
 	r := load.Stop()
 	t.Logf("%s: %s", target, r)
 	if len(failed(r)) > 0 || len(r.ByPod) != 4 {
