@@ -192,6 +192,9 @@ func (s *stage) rounds(ctx context.Context, once bool) error {
 		least = 1
 	}
 	for s.passed < least || !once && s.tcp.Asked() < s.enough {
+		if err := s.departed(ctx); err != nil {
+			return err
+		}
 		if err := s.round(ctx, s); err != nil {
 			return fmt.Errorf("round %d: %w", s.passed+1, err)
 		}
@@ -199,6 +202,23 @@ func (s *stage) rounds(ctx context.Context, once bool) error {
 	}
 	// So that those who came last answer too.
 	return s.more(ctx, 100)
+}
+
+// departed waits until no pod is left that is to end. A pod that moves back to a node where its predecessor still ends, and
+// leaves again, leaves two behind that end. kube-proxy sends to both while no other is there, and for up to a second after the first has gone:
+// a second that no load balancer knows of.
+func (s *stage) departed(ctx context.Context) error {
+	err := wait.PollUntilContextCancel(ctx, poll, true, func(ctx context.Context) (bool, error) {
+		pods, err := s.Client.CoreV1().Pods(s.namespace()).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return false, err
+		}
+		return !slices.ContainsFunc(pods.Items, func(p corev1.Pod) bool { return p.DeletionTimestamp != nil }), nil
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for pods to end: %w", err)
+	}
+	return nil
 }
 
 // end stops the load, and returns what came of it.
