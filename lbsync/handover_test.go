@@ -256,7 +256,7 @@ func (s *stage) step() bool {
 func (s *stage) apply(step Step) {
 	before, was := s.working(), s.actual
 	next, err := step.Plan.Apply(s.Context(), s.cloud, s.actual)
-	if refused, ok := errors.AsType[Refusals](err); ok {
+	if refused, ok := OnlyRefused(err); ok {
 		s.desired, err = refused.Without(next, s.desired), nil
 	}
 	switch {

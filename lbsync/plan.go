@@ -4,7 +4,6 @@ package lbsync
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -261,7 +260,7 @@ func (p Plan) Apply(ctx context.Context, api API, actual LoadBalancer) (LoadBala
 
 // gather adds err to the refusals if it is some, and returns it if not.
 func (r *Refusals) gather(err error) error {
-	if more, ok := errors.AsType[Refusals](err); ok {
+	if more, ok := OnlyRefused(err); ok {
 		*r = append(*r, more...)
 		return nil
 	}

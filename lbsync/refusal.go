@@ -37,6 +37,13 @@ func (r Refusals) Unwrap() []error {
 	return errs
 }
 
+// OnlyRefused returns the refusals that an error consists of. Refusals beside another error are not meant: what else
+// was asked for need not have happened then, and taken for done it would be missing until the next verification.
+func OnlyRefused(err error) (Refusals, bool) {
+	r, ok := err.(Refusals) //nolint:errorlint // a tree with something else in it is something else
+	return r, ok
+}
+
 // Object names what was refused.
 func (r Refusal) Object() string {
 	if r.Binding.Target == (Target{}) {
@@ -50,15 +57,16 @@ func (r Refusal) Same(o Refusal) bool {
 	return r.Binding == o.Binding && sameSettings(r.Listener, o.Listener)
 }
 
-// Of reports whether desired still asks for what was refused. It may be for a target to go, which is asked for
-// by leaving it out.
-func (r Refusal) Of(desired LoadBalancer) bool {
-	l, ok := desired.Listeners[r.Binding.Listener]
+// Of reports whether it still matters: desired asks for what was refused, or the target is there and may be to go,
+// which is asked for by leaving it out.
+func (r Refusal) Of(actual, desired LoadBalancer) bool {
 	if r.Binding.Target == (Target{}) {
-		l, ok = desired.Listeners[r.Listener.ListenerKey]
-		ok = ok && sameSettings(l, r.Listener)
+		l, wanted := desired.Listeners[r.Listener.ListenerKey]
+		return wanted && sameSettings(l, r.Listener)
 	}
-	return ok
+	_, wanted := desired.Targets[r.Binding]
+	_, there := actual.Targets[r.Binding]
+	return wanted || there
 }
 
 // Skip says to the Service's author what is left out.

@@ -4,7 +4,6 @@ package clb
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -162,10 +161,18 @@ func TestBatches(t *testing.T) {
 			t.Errorf("requests for %d targets, want %d", sizes, want)
 		}
 	})
+	t.Run("a refusal does not hide that the rest has an unknown outcome", func(t *testing.T) {
+		no := failure{"InvalidParameterValue", "no such backend"}
+		c, _ := stubbed(t, inTurn(no, no, failure{"InternalError", ""}))
+		err := c.Register(t.Context(), "lb-1", many(2, 1))
+		if r, only := lbsync.OnlyRefused(err); only || lbsync.KindOf(err) != lbsync.Unknown || err == nil {
+			t.Errorf("got %v, refusals %v: want an error that has the CLB read again", err, r)
+		}
+	})
 	t.Run("a target that failed is named", func(t *testing.T) {
 		c, _ := stubbed(t, inTurn(map[string]any{"FailListenerIdSet": []string{"lbl-00000000"}, "Message": "backend is strange"}))
 		err := c.Register(t.Context(), "lb-1", many(1, 1))
-		if r, ok := errors.AsType[lbsync.Refusals](err); !ok || len(r) != 1 || !strings.Contains(err.Error(), "TCP:80 (lbl-00000000): backend is strange") {
+		if r, ok := lbsync.OnlyRefused(err); !ok || len(r) != 1 || !strings.Contains(err.Error(), "TCP:80 (lbl-00000000): backend is strange") {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -3,7 +3,6 @@
 package clb
 
 import (
-	"errors"
 	"fmt"
 	"testing"
 
@@ -32,7 +31,7 @@ func TestWhatIsRefusedIsNamedAndTheRestIsDone(t *testing.T) {
 				before := w.reach(w.current(), desired(threeListeners[:1]))
 				writes := len(w.writes())
 				now, err := lbsync.Diff(before, want).Apply(t.Context(), w.Client, before)
-				refused, ok := errors.AsType[lbsync.Refusals](err)
+				refused, ok := lbsync.OnlyRefused(err)
 				if !ok || len(refused) != test.absent {
 					t.Fatalf("got %v, want %d refusals", err, test.absent)
 				}
@@ -68,7 +67,7 @@ func TestAListenerThatIsRefusedKeepsNobodyElseBack(t *testing.T) {
 		}
 		before := w.reach(w.current(), desired(nil))
 		now, err := lbsync.Diff(before, want).Apply(t.Context(), w.Client, before)
-		refused, ok := errors.AsType[lbsync.Refusals](err)
+		refused, ok := lbsync.OnlyRefused(err)
 		if !ok || len(refused) != 1 || refused[0].Object() != "listener TCP:82" {
 			t.Fatalf("got %v, want the one listener to be refused", err)
 		}

@@ -19,9 +19,9 @@ type refused struct {
 
 // leftOut returns what is not to be asked for now, out of what desired asks for, and a Skip for each refusal,
 // also for one that is due for another try. What nobody asks for any more is forgotten.
-func (r *state) leftOut(desired lbsync.LoadBalancer, now time.Time) (out lbsync.Refusals, skips []lbsync.Skip) {
+func (r *state) leftOut(actual, desired lbsync.LoadBalancer, now time.Time) (out lbsync.Refusals, skips []lbsync.Skip) {
 	r.refused = slices.DeleteFunc(r.refused, func(one refused) bool {
-		if !one.Of(desired) {
+		if !one.Of(actual, desired) {
 			return true
 		}
 		skips = append(skips, one.Skip())

@@ -69,10 +69,15 @@ func TestRefusalsAreForgottenWithWhatAskedForThem(t *testing.T) {
 	r := newState()
 	now := time.Unix(0, 0)
 	r.refuse(lbsync.Refusals{one}, now, time.Hour)
-	if got, _ := r.leftOut(lbsync.LoadBalancer{Listeners: map[lbsync.ListenerKey]lbsync.Listener{key: {}}}, now); len(got) != 1 {
-		t.Errorf("left out: %v, want the one refused", got)
+	listeners := map[lbsync.ListenerKey]lbsync.Listener{key: {}}
+	wanted := lbsync.LoadBalancer{Listeners: listeners, Targets: map[lbsync.Binding]int{one.Binding: 10}}
+	none := lbsync.LoadBalancer{Listeners: listeners}
+	for _, ask := range []struct{ actual, desired lbsync.LoadBalancer }{{none, wanted}, {wanted, none}} {
+		if got, skips := r.leftOut(ask.actual, ask.desired, now); len(got) != 1 || len(skips) != 1 {
+			t.Errorf("left out: %v, told: %v, want the one refused, be it to come or to go", got, skips)
+		}
 	}
-	if got, _ := r.leftOut(lbsync.LoadBalancer{}, now); len(got) != 0 || len(r.refused) != 0 {
-		t.Errorf("left out without a listener: %v, remembered %v, want none", got, r.refused)
+	if got, skips := r.leftOut(none, none, now); len(got)+len(skips)+len(r.refused) != 0 {
+		t.Errorf("left out of nothing: %v, told: %v, remembered: %v, want none", got, skips, r.refused)
 	}
 }

@@ -196,7 +196,7 @@ func (w *town) run() {
 	if err != nil {
 		w.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(klog.NewContext(w.Context(), klog.TODO().V(10))) // silent
+	ctx, cancel := context.WithCancel(klog.NewContext(w.Context(), klog.Logger{})) // silent
 	done := make(chan struct{})
 	go func() { c.Run(ctx); close(done) }()
 	factory.StartWithContext(ctx)

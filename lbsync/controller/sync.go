@@ -133,7 +133,7 @@ func (c *Controller) look(ctx context.Context, r *state, svc *corev1.Service, no
 	} else {
 		f.Skips = append(f.Skips, unavailable(f.Desired, f.Skips)...)
 	}
-	leftOut, refusals := r.leftOut(f.Desired, now)
+	leftOut, refusals := r.leftOut(f.Actual, f.Desired, now)
 	f.Skips = append(f.Skips, refusals...)
 	f.Desired = leftOut.Without(f.Actual, f.Desired)
 	f.Skips = append(f.Skips, r.twins...)
@@ -218,16 +218,14 @@ func (c *Controller) steps(ctx context.Context, r *state, svc *corev1.Service, a
 		var err error
 		switch {
 		case !step.Plan.Empty():
-			actual, err = c.apply(ctx, r, svc, step.Plan, actual)
-			if more, ok := errors.AsType[lbsync.Refusals](err); ok {
-				klog.FromContext(ctx).Error(err, "Refused", "clb", actual.Instance.ID, "changes", len(more))
-				r.refuse(more, seen.Now, c.verify)
-				desired = more.Without(actual, desired)
-			} else if err != nil {
+			var refused lbsync.Refusals
+			if actual, refused, err = c.apply(ctx, r, svc, step.Plan, actual); err != nil {
 				return actual, step, err
 			}
-			r.await(step.Plan.Register, desired, d.trigger, c.settings.Timing.HealthDeadline)
-			if len(step.Plan.Register)+len(step.Plan.Reweight)+len(step.Plan.Deregister) > 0 {
+			desired = refused.Without(actual, desired)
+			made := step.Plan.Without(refused)
+			r.await(made.Register, desired, d.trigger, c.settings.Timing.HealthDeadline)
+			if len(made.Register)+len(made.Reweight)+len(made.Deregister) > 0 {
 				programmed(d.trigger)
 				d.trigger = time.Time{}
 			}
@@ -258,21 +256,27 @@ func (c *Controller) steps(ctx context.Context, r *state, svc *corev1.Service, a
 	return actual, lbsync.Step{}, fmt.Errorf("CLB %s is not in step after %d steps, which should be enough for anything: trying again from a new reading", actual.Instance.ID, stepsMax)
 }
 
-// apply carries out a plan and remembers the CLB as it is then, or that this is not known.
-func (c *Controller) apply(ctx context.Context, r *state, svc *corev1.Service, plan lbsync.Plan, actual lbsync.LoadBalancer) (lbsync.LoadBalancer, error) {
+// apply carries out a plan and remembers the CLB as it is then, or that this is not known, and what was refused.
+// That is no error: everything else was carried out.
+func (c *Controller) apply(ctx context.Context, r *state, svc *corev1.Service, plan lbsync.Plan, actual lbsync.LoadBalancer) (lbsync.LoadBalancer, lbsync.Refusals, error) {
 	c.tellBegin(r, svc, plan)
 	klog.FromContext(ctx).Info("Applying", "clb", actual.Instance.ID, "plan", plan.String())
 	now, err := plan.Apply(ctx, c.cloud, actual)
-	refusals, refused := errors.AsType[lbsync.Refusals](err)
-	if err == nil || refused || trusted(err) {
+	refused, only := lbsync.OnlyRefused(err)
+	if only {
+		klog.FromContext(ctx).Error(err, "Refused", "clb", actual.Instance.ID, "changes", len(refused))
+		r.refuse(refused, time.Now(), c.verify)
+		err = nil
+	}
+	if err == nil || trusted(err) {
 		r.actual, r.known = &now, time.Now()
 	} else {
 		r.actual = nil
 	}
-	if err == nil || refused {
-		countChanges(r, plan.Without(refusals))
+	if err == nil {
+		countChanges(r, plan.Without(refused))
 	}
-	return now, err
+	return now, refused, err
 }
 
 // retire deletes every CLB that carries the tags of the Service, also those that no memory knows: one whose
@@ -312,7 +316,7 @@ func (c *Controller) retire(ctx context.Context, r *state, svc *corev1.Service, 
 			c.recorder.Event(svc, corev1.EventTypeNormal, eventDeleting, "Deleting load balancer")
 		}
 		step := lbsync.Next(actual, desired, lbsync.Observation{Now: time.Now()}, c.settings.Timing)
-		if _, err := c.apply(ctx, r, svc, step.Plan, actual); err != nil {
+		if _, _, err := c.apply(ctx, r, svc, step.Plan, actual); err != nil {
 			return outcome{present: true, err: err}
 		}
 		last = found[0].ID
