@@ -9,6 +9,7 @@
 package annotation
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,15 +17,47 @@ import (
 )
 
 // Options is what the annotations of one Service say. The zero value is a Service without annotations.
+// It may be copied; nobody changes what its maps, slices and pointers lead to.
 type Options struct {
-	SubnetID        string // of an internal CLB; empty: the CLB is public
-	BindNodesOfPods bool   // under Local, bind only the nodes that run a ready pod
-	WeightByPods    bool   // under Local, weight a node by the number of its ready pods
-	Backends        string // label selector of the nodes that are bound; empty: all
-	AllowRemoval    bool   // a held removal may go on
-	PlanOnly        bool   // plans are shown and nothing is written to CLB
-	Drift           string // "repair" or "report"; empty: as the cloud config says
-	LoadBalancerID  string // what the controller wrote last; a cache key, never a proof of ownership
+	// The CLB itself.
+	ExistingID     string            // of a CLB that somebody made, shared by all Services that name it; empty: one is created
+	SubnetID       string            // of an internal CLB; empty: the CLB is public
+	ChargeType     string            // of a public CLB's traffic, in CLB's words; empty: the account's default
+	Bandwidth      int               // of a public CLB, in Mbps, 1 to 2048; 0: CLB's default
+	Create         *CreateParameters // further parameters of CreateLoadBalancer; nil: none
+	SecurityGroups []string          // "sg-…", in the order given, without repeats; nil: those that are bound stay
+	PassToTarget   *bool             // the CLB's security groups alone decide; nil: as it is
+	CrossRegion    string            // region of the CLB, if it is not the cluster's
+	CrossVPC       string            // VPC of the CLB, if it is not the cluster's
+	Hybrid         bool              // nodes outside of Tencent Cloud are targets too, through CCN
+	SnatSubnets    []SnatIP          // where the CLB takes its source addresses for them; nil: none
+	DeleteProtect  *bool             // CLB's own protection against deletion; nil: as it is
+	Skip           bool              // the Service's CLB is left alone
+	PlanOnly       bool              // plans are shown and nothing is written to CLB
+	Drift          string            // "repair" or "report"; empty: as the cloud config says
+	IPMode         string            // "VIP" or "Proxy", of status.loadBalancer.ingress; empty: VIP
+
+	// Its targets.
+	BindNodesOfPods  bool        // under Local, bind only the nodes that run a ready pod
+	WeightByPods     bool        // under Local, weight a node by the number of its ready pods
+	Backends         string      // label selector of the nodes that are bound; empty: all
+	AllowRemoval     bool        // a held removal may go on
+	DirectAccess     bool        // pods are bound, by their addresses, in place of nodes
+	PodWeights       *PodWeights // of pods of StatefulSets, in direct access; nil: none
+	DrainTerminating bool        // in direct access, a pod that is going gets weight 0 before it is unbound
+	DrainNotReady    bool        // in direct access, any pod that is not ready gets weight 0
+	HoldDeletion     bool        // in direct access, a pod ends only when its weight is 0
+
+	// Its listeners.
+	ConfigName      string                 // of a TkeServiceConfig in the Service's namespace; empty: none
+	ConfigAuto      bool                   // a TkeServiceConfig is made for the Service
+	Protocols       map[int32]PortProtocol // by port of the Service; a port that is absent has its own protocol
+	Listener        *ListenerParameters    // of all listeners; nil: none
+	PreventLoopback bool                   // probes come from 100.64.0.0/10, so that a node may own the CLB's address
+
+	// What the controller wrote.
+	LoadBalancerID string   // last in use; a cache key, never a proof of ownership
+	Applied        []string // names of the annotations whose effect on the CLB has to be undone when they go, sorted
 }
 
 // Problem is an annotation that cannot be followed. It costs only what that annotation says, unless Blocking.
@@ -57,16 +90,40 @@ func Parse(annotations map[string]string) (Options, []Problem) {
 			} else if strings.HasPrefix(name, Prefix) {
 				problem(false, "no such annotation; those of %s are listed in docs/annotations.md", Prefix)
 			}
-		case key.NotYet != "":
-			problem(key.Blocking, "not supported yet: %s", key.NotYet)
+		case key.Refused != "":
+			problem(key.Blocking, "%s", key.Refused)
 		default:
-			if err := key.Value.set(&o, value); err != nil {
+			if key.modern != "" && annotations[key.modern] != "" {
+				problem(false, "an old spelling of %s, which is set too and counts", key.modern)
+				continue
+			}
+			if other := key.excludedBy(annotations); other != "" && !key.off(value) {
+				problem(key.Blocking, "it does not go together with %s, which is set too; remove one of them", other)
+				continue
+			}
+			switch err := key.Value.set(&o, value); {
+			case errors.Is(err, errValue):
 				problem(key.Blocking, "want %s", key.Value.Type)
+			case err != nil:
+				problem(key.Blocking, "%v; want %s", err, key.Value.Type)
 			}
 		}
 	}
 	return o, problems
 }
+
+// excludedBy returns the name of an annotation that is set and that the key does not go together with, "" if none is.
+func (k *Key) excludedBy(annotations map[string]string) string {
+	for _, other := range k.Excludes {
+		if v, set := annotations[other]; set && !byName[other].off(v) {
+			return other
+		}
+	}
+	return ""
+}
+
+// off reports whether a value asks for nothing.
+func (k *Key) off(value string) bool { return value == "" || k.Default != "" && value == k.Default }
 
 // nearest returns the known name that name is probably a misspelling of, or "". A name under a foreign
 // prefix is only suspected when its last part is a known one: TKE's own two prefixes are mixed up often.
@@ -91,7 +148,7 @@ func nearest(name string) string {
 
 func ownPrefix(prefix string) bool {
 	switch prefix + "/" {
-	case Prefix, tkePrefix, k8sPrefix:
+	case Prefix, tkePrefix, k8sPrefix, oldPrefix:
 		return true
 	}
 	return false

@@ -3,6 +3,7 @@
 package annotation
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
@@ -43,10 +44,53 @@ func TestParse(t *testing.T) {
 			in: map[string]string{Prefix + "xyz": "1"}, problems: []string{"no such annotation"}},
 		"names of others are not ours to judge": {
 			in: map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "{}", "service.kubernetes.io/topology-mode": "Auto", "service.cloud.tencent.com/sync-begin-time": "x"}},
-		"what is not followed yet is said": {
-			in: map[string]string{"service.cloud.tencent.com/direct-access": "true"}, problems: []string{"not supported yet: nodes are bound"}},
+		"what cannot be done is said": {
+			in: map[string]string{TargetGroups: "[]"}, problems: []string{"target groups are not bound"}},
 		"what would be harmful to ignore stops the Service": {
-			in: map[string]string{"service.cloud.tencent.com/security-groups": "sg-1"}, problems: []string{"not supported yet"}, blocking: true},
+			in: map[string]string{k8sPrefix + "qcloud-loadbalancer-internal": "4711"}, problems: []string{"numbers of subnets"}, blocking: true},
+		"security groups": {
+			in: map[string]string{SecurityGroups: "sg-b, sg-a"}, want: Options{SecurityGroups: []string{"sg-b", "sg-a"}}},
+		"security groups that are none stop the Service": {
+			in: map[string]string{SecurityGroups: "sg-a,web"}, problems: []string{`"web" is none; want IDs of security groups`}, blocking: true},
+		"an existing CLB has its own network": {
+			in:       map[string]string{ExistingID: "lb-1", InternalSubnet: "subnet-2ab3c4d5", Bandwidth: "10"},
+			want:     Options{ExistingID: "lb-1"},
+			problems: []string{"does not go together with " + ExistingID, "does not go together with " + ExistingID}, blocking: true},
+		"the old spelling gives way to the new one": {
+			in:   map[string]string{Bandwidth: "10", oldPrefix + "service.internetMaxBandwidthOut": "20"},
+			want: Options{Bandwidth: 10}, problems: []string{"an old spelling of " + Bandwidth}},
+		"the old spelling alone counts": {
+			in: map[string]string{oldPrefix + "service.internetMaxBandwidthOut": "20"}, want: Options{Bandwidth: 20}},
+		"a number out of bounds": {
+			in: map[string]string{Bandwidth: "2049"}, problems: []string{"want a whole number, 1 to 2048 Mbps"}},
+		"parameters of a creation": {
+			in:   map[string]string{CreateParams: `{"AddressIPVersion":"IPv6FullChain","SubnetId":"subnet-2ab3c4d5","InternetAccessible":{"InternetMaxBandwidthOut":5}}`},
+			want: Options{Create: &CreateParameters{AddressIPVersion: "IPv6FullChain", SubnetID: "subnet-2ab3c4d5", InternetAccessible: &InternetAccessible{InternetMaxBandwidthOut: new(5)}}}},
+		"a parameter that is the controller's own": {
+			in: map[string]string{CreateParams: `{"ClientToken":"x"}`}, problems: []string{`unknown field "ClientToken"`}, blocking: true},
+		"all that is wrong with parameters is said at once": {
+			in:       map[string]string{CreateParams: `{"VipIsp":"X","InternetAccessible":{"InternetMaxBandwidthOut":0},"Tags":[{"TagKey":"tke-clusterId","TagValue":"x"}]}`},
+			problems: []string{"VipIsp is \"X\", not BGP, CMCC, CUCC, CTCC\nInternetAccessible.InternetMaxBandwidthOut is 0, not 1 to 2048\nTags[0]: the key \"tke-clusterId\" says whose"}, blocking: true},
+		"protocols": {
+			in:   map[string]string{SpecifyProtocol: `{"443":{"protocol":["HTTPS"],"hosts":{"*.example.com":{"tls":"cert"}}},"53":{"protocol":["TCP","UDP"]}}`},
+			want: Options{Protocols: map[int32]PortProtocol{443: {Protocols: []string{"HTTPS"}, Hosts: map[string]Host{"*.example.com": {TLS: "cert"}}}, 53: {Protocols: []string{"TCP", "UDP"}}}}},
+		"protocols that one port cannot have": {
+			in:       map[string]string{SpecifyProtocol: `{"0443":{"protocol":["TCP"]},"80":{"protocol":["TCP","HTTP"]},"81":{"protocol":["TCP_SSL"]},"82":{"protocol":["SCTP"]}}`},
+			problems: []string{`"0443" is no port of the Service, 1 to 65535` + "\n" + `port 80: protocol is ["TCP" "HTTP"], but a port has one listener over TCP`}},
+		"a name that stands twice": {
+			in: map[string]string{SpecifyProtocol: `{"80":{"protocol":["TCP"]},"80":{"protocol":["UDP"]}}`}, problems: []string{`"80" stands twice`}},
+		"weights of pods": {
+			in:   map[string]string{RSWeight: `{"groups":[{"key":{"proto":"TCP","port":80},"statefulSets":[{"name":"web","weights":[{"weight":0,"podIndexes":[0]}]}]}]}`},
+			want: Options{PodWeights: &PodWeights{Groups: []WeightGroup{{Key: WeightKey{"TCP", 80}, StatefulSets: []WeightedPodSet{{Name: "web", Weights: []PodWeight{{Weight: new(0), PodIndexes: []int{0}}}}}}}}}},
+		"weights of pods out of bounds": {
+			in:       map[string]string{RSWeight: `{"defaultWeight":101,"groups":[{"key":{"proto":"TCP","port":80},"statefulSets":[{"name":"web","weights":[{"podIndexes":[-1]}]}]}]}`},
+			problems: []string{"defaultWeight is 101, not 0 to 100\ngroups[0].statefulSets[0].weights[0].weight is missing\n"}},
+		"settings of listeners": {
+			in: map[string]string{ListenerParams: `{"Scheduler":"LEAST_CONN","IdleConnectTimeout":9}`}, problems: []string{"IdleConnectTimeout is 9, not 10 to 1980; want a JSON object"}},
+		"two ways to name a TkeServiceConfig": {
+			in: map[string]string{ServiceConfig: "a", ServiceConfigNew: "true"}, problems: []string{"does not go together", "does not go together"}},
+		"a way that is switched off is none": {
+			in: map[string]string{ServiceConfig: "a", ServiceConfigNew: "false"}, want: Options{ConfigName: "a"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, problems := Parse(test.in)
@@ -80,13 +124,16 @@ func TestKeys(t *testing.T) {
 		if k.Doc == "" || k.DocZH == "" {
 			t.Errorf("%s has no documentation in one of the languages", k.Name)
 		}
-		if k.NotYet != "" {
+		if k.Refused != "" {
+			if k.RefusedZH == "" {
+				t.Errorf("%s does not say in Chinese why it is refused", k.Name)
+			}
 			continue
 		}
 		if k.Value.Type == "" || k.Value.set == nil {
 			t.Errorf("%s has no type", k.Name)
 		} else if k.Default != "" {
-			if o, problems := Parse(map[string]string{k.Name: k.Default}); problems != nil || o != (Options{}) {
+			if o, problems := Parse(map[string]string{k.Name: k.Default}); problems != nil || !reflect.DeepEqual(o, Options{}) {
 				t.Errorf("%s: its default %q gives %+v, %v: want no options and no problem", k.Name, k.Default, o, problems)
 			}
 		}

@@ -2,45 +2,126 @@
 
 package annotation
 
-// The prefixes of the annotations that a Service may carry: ours, and the two that TKE uses.
+// The prefixes of the annotations that a Service may carry: ours, the two that TKE uses, and that of its oldest ones.
 const (
 	Prefix    = "clbsync.io/"
 	tkePrefix = "service.cloud.tencent.com/"
 	k8sPrefix = "service.kubernetes.io/"
+	oldPrefix = "kubernetes.io/"
 )
 
 // Names that the controller writes, or that other packages have to name to a user.
 const (
-	LoadBalancerID  = k8sPrefix + "loadbalance-id"
-	ClientToken     = tkePrefix + "client-token"
-	InternalSubnet  = k8sPrefix + "qcloud-loadbalancer-internal-subnetid"
-	BindNodesOfPods = k8sPrefix + "local-svc-only-bind-node-with-pod"
-	WeightByPods    = tkePrefix + "local-svc-weighted-balance"
-	Backends        = k8sPrefix + "qcloud-loadbalancer-backends-label"
-	AllowRemoval    = Prefix + "allow-removal"
-	Drift           = Prefix + "drift"
-	Mode            = Prefix + "mode"
-	Plan            = Prefix + "plan"
+	LoadBalancerID   = k8sPrefix + "loadbalance-id"
+	ClientToken      = tkePrefix + "client-token"
+	ExistingID       = k8sPrefix + "tke-existed-lbid"
+	InternalSubnet   = k8sPrefix + "qcloud-loadbalancer-internal-subnetid"
+	ChargeType       = k8sPrefix + "qcloud-loadbalancer-internet-charge-type"
+	Bandwidth        = k8sPrefix + "qcloud-loadbalancer-internet-max-bandwidth-out"
+	CreateParams     = k8sPrefix + "service.extensiveParameters"
+	ListenerParams   = k8sPrefix + "service.listenerParameters"
+	SecurityGroups   = tkePrefix + "security-groups"
+	PassToTarget     = tkePrefix + "pass-to-target"
+	CrossRegion      = tkePrefix + "cross-region-id"
+	CrossVPC         = tkePrefix + "cross-vpc-id"
+	HybridType       = tkePrefix + "hybrid-type"
+	SnatProInfo      = tkePrefix + "snat-pro-info"
+	TKEMode          = tkePrefix + "mode"
+	BindNodesOfPods  = k8sPrefix + "local-svc-only-bind-node-with-pod"
+	WeightByPods     = tkePrefix + "local-svc-weighted-balance"
+	Backends         = k8sPrefix + "qcloud-loadbalancer-backends-label"
+	DirectAccess     = tkePrefix + "direct-access"
+	RSWeight         = tkePrefix + "lb-rs-weight"
+	CustomWeight     = tkePrefix + "custom-weight" // of a Pod
+	GraceShutdown    = tkePrefix + "enable-grace-shutdown"
+	GraceShutdownAll = tkePrefix + "enable-grace-shutdown-tkex"
+	GraceDeletion    = tkePrefix + "enable-grace-deletion"
+	ServiceConfig    = tkePrefix + "tke-service-config"
+	ServiceConfigNew = tkePrefix + "tke-service-config-auto"
+	SpecifyProtocol  = tkePrefix + "specify-protocol"
+	PreventLoopback  = tkePrefix + "prevent-loopback"
+	TargetGroups     = tkePrefix + "target-groups"
+	AllowRemoval     = Prefix + "allow-removal"
+	Drift            = Prefix + "drift"
+	Mode             = Prefix + "mode"
+	Plan             = Prefix + "plan"
+	DeleteProtection = Prefix + "delete-protection"
+	IPMode           = Prefix + "ip-mode"
+	Applied          = Prefix + "applied"
 )
+
+// AutoConfigSuffix ends the name of a TkeServiceConfig that the controller makes for a Service, behind the Service's name.
+const AutoConfigSuffix = "-auto-service-config"
 
 // Key is a row of the table.
 type Key struct {
-	Name     string
-	Value    Value
-	Default  string
-	ReadOnly bool   // written by the controller; what a user writes there is overwritten
-	Fixed    bool   // read when the CLB is created and not changed afterwards
-	Blocking bool   // a value that cannot be followed stops the Service, since a guess could do harm
-	NotYet   string // not "": known from TKE, not followed; the phrase says what happens instead
-	Doc      string
-	DocZH    string
+	Name      string
+	Value     Value
+	Default   string
+	Since     string   // version of TKE's controller that brought it; "": its first, or ours
+	Excludes  []string // names of annotations that it has no place beside: with one of them set it is a Problem
+	ReadOnly  bool     // written by the controller; what a user writes there is overwritten
+	Fixed     bool     // read when the CLB is created and not changed afterwards
+	Blocking  bool     // a value that cannot be followed stops the Service, since a guess could do harm
+	Refused   string   // not "": known from TKE, and not possible here; the phrase says why, and what happens instead
+	RefusedZH string
+	Doc       string
+	DocZH     string
+
+	modern string // the name that counts if both are set; "": none
 }
 
 // Keys is the table, in the order of the documentation.
 var Keys = []Key{
-	{Name: InternalSubnet, Value: pattern(`subnet-[0-9a-z]{8,}`, "a subnet ID like subnet-2ab3c4d5", func(o *Options) *string { return &o.SubnetID }), Fixed: true, Blocking: true,
+	{Name: ExistingID, Value: pattern(`lb-[0-9a-z]{1,32}`, "the ID of a CLB like lb-2ab3c4d5", func(o *Options) *string { return &o.ExistingID }), Blocking: true,
+		Doc:   "Uses this CLB, which somebody made, in place of a new one. Several Services may share it, each protocol and port by one of them. Only the listeners that the controller made are touched; when the Service goes, they go and the CLB stays. It has to be in the cluster's VPC, unless " + CrossRegion + " or " + CrossVPC + " says otherwise, must not have been bought for another Service, nor be used by another cluster. A Service that has a CLB keeps it: to change over, set spec.type to ClusterIP and back.",
+		DocZH: "使用该已有 CLB，不再新建。多个 Service 可以共用，同一协议和端口只能由其中一个使用。只改动控制器自己创建的监听器；删除 Service 时删除这些监听器，CLB 保留。该 CLB 必须位于集群所在 VPC（除非另有 " + CrossRegion + " 或 " + CrossVPC + "），不能是为其他 Service 购买的，也不能被其他集群使用。Service 已有 CLB 时保持不变：如需更换，请先将 spec.type 改为 ClusterIP 再改回。"},
+	{Name: k8sPrefix + "qcloud-share-existed-lb", Value: boolean(nil), Default: "false",
+		Doc:   "In TKE's serverless clusters, lets Services share the CLB of " + ExistingID + ". Here they always may.",
+		DocZH: "在 TKE Serverless 集群中，允许多个 Service 共用 " + ExistingID + " 指定的 CLB。此处始终允许。"},
+	{Name: InternalSubnet, Value: pattern(`subnet-[0-9a-z]{8,}`, "a subnet ID like subnet-2ab3c4d5", func(o *Options) *string { return &o.SubnetID }), Fixed: true, Blocking: true, Excludes: []string{ExistingID},
 		Doc:   "Makes the CLB internal, with its address in this subnet. Without it the CLB is public.",
 		DocZH: "创建内网 CLB，地址取自该子网。不写则创建公网 CLB。"},
+	{Name: ChargeType, Value: choice([]string{chargeTraffic, chargeBandwidth}, func(o *Options) *string { return &o.ChargeType }), Fixed: true, Excludes: []string{ExistingID},
+		Doc:   "How the traffic of a public CLB is billed: by what flows, or by the bandwidth. Accounts of the international site have the first alone.",
+		DocZH: "公网 CLB 的计费方式：按流量或按带宽。国际站账号仅支持按流量。"},
+	{Name: oldPrefix + "service.internetChargeType", Value: choice([]string{chargeTraffic, chargeBandwidth}, func(o *Options) *string { return &o.ChargeType }), Fixed: true, Excludes: []string{ExistingID}, modern: ChargeType,
+		Doc: "The old spelling of " + ChargeType + ".", DocZH: ChargeType + " 的旧写法。"},
+	{Name: Bandwidth, Value: integer(1, bandwidthMax, " Mbps", func(o *Options) *int { return &o.Bandwidth }), Fixed: true, Excludes: []string{ExistingID},
+		Doc:   "Bandwidth of a public CLB. To change it later, use internetMaxBandwidthOut of a TkeServiceConfig.",
+		DocZH: "公网 CLB 的带宽上限。之后如需修改，请使用 TkeServiceConfig 的 internetMaxBandwidthOut。"},
+	{Name: oldPrefix + "service.internetMaxBandwidthOut", Value: integer(1, bandwidthMax, " Mbps", func(o *Options) *int { return &o.Bandwidth }), Fixed: true, Excludes: []string{ExistingID}, modern: Bandwidth,
+		Doc: "The old spelling of " + Bandwidth + ".", DocZH: Bandwidth + " 的旧写法。"},
+	{Name: CreateParams, Value: object(`a JSON object of parameters of CreateLoadBalancer like {"AddressIPVersion":"IPV6"} or {"ZoneId":"ap-guangzhou-3","InternetAccessible":{"InternetMaxBandwidthOut":20}}`, (*CreateParameters).check, func(o *Options, p *CreateParameters) { o.Create = p }), Fixed: true, Blocking: true, Excludes: []string{ExistingID},
+		Doc:   "Further parameters of CreateLoadBalancer: AddressIPVersion, LoadBalancerName, ProjectId, VipIsp, ZoneId, MasterZoneId, SlaveZoneId, Vip, SubnetId (of IPv6FullChain), BandwidthPackageId, InternetAccessible, SlaType, DynamicVip, EipAddressId, Egress, LBChargeType, SnatPro, SnatIps, LoadBalancerPassToTarget, Tags. They count over the annotations of their own.",
+		DocZH: "CreateLoadBalancer 的其他参数：AddressIPVersion、LoadBalancerName、ProjectId、VipIsp、ZoneId、MasterZoneId、SlaveZoneId、Vip、SubnetId（用于 IPv6FullChain）、BandwidthPackageId、InternetAccessible、SlaType、DynamicVip、EipAddressId、Egress、LBChargeType、SnatPro、SnatIps、LoadBalancerPassToTarget、Tags。优先于各自的注解。"},
+	{Name: SecurityGroups, Value: list(`sg-[0-9a-z]{1,32}`, "IDs of security groups like sg-2ab3c4d5,sg-6ef7a8b9, 50 at most", 50, func(o *Options) *[]string { return &o.SecurityGroups }), Blocking: true, Excludes: []string{ExistingID},
+		Doc:   "Security groups of the CLB, all of them: others are unbound. When the annotation is removed, those that it bound are unbound; without it, what is bound stays as it is.",
+		DocZH: "CLB 绑定的全部安全组，其他安全组会被解绑。移除该注解时，解绑由其绑定的安全组；从未设置时，保持现状。"},
+	{Name: PassToTarget, Value: flag(func(o *Options) **bool { return &o.PassToTarget }), Excludes: []string{ExistingID},
+		Doc:   "The CLB's security groups alone decide about its traffic, those of the nodes are not asked. Holds for the whole CLB. When the annotation is removed it is switched off; without it, it stays as it is.",
+		DocZH: "仅由 CLB 的安全组决定放通，不再检查节点的安全组。对整个 CLB 生效。移除该注解时关闭；从未设置时，保持现状。"},
+	{Name: DeleteProtection, Value: flag(func(o *Options) **bool { return &o.DeleteProtect }), Excludes: []string{ExistingID},
+		Doc:   "CLB's own protection against deletion, from the console too. The controller switches it off itself when the Service goes. When the annotation is removed it is switched off; without it, it stays as it is.",
+		DocZH: "CLB 自身的删除保护，控制台也无法删除。删除 Service 时由控制器自行关闭。移除该注解时关闭；从未设置时，保持现状。"},
+	{Name: CrossRegion, Value: pattern(`[a-z]+(-[a-z]+)+(-[0-9]+)?`, "a region like ap-shanghai", func(o *Options) *string { return &o.CrossRegion }), Fixed: true, Blocking: true,
+		Doc:   "The CLB is in this region. Its targets are bound by address, through CCN, which has to connect the two VPCs. With " + ExistingID + ", the region of that CLB.",
+		DocZH: "CLB 位于该地域。后端按地址绑定，经由 CCN，两个 VPC 须已通过 CCN 互通。与 " + ExistingID + " 同用时，为该 CLB 所在地域。"},
+	{Name: CrossVPC, Value: pattern(`vpc-[0-9a-z]{8,}`, "a VPC ID like vpc-2ab3c4d5", func(o *Options) *string { return &o.CrossVPC }), Fixed: true, Blocking: true,
+		Doc:   "The CLB is in this VPC. Its targets are bound by address, through CCN.",
+		DocZH: "CLB 位于该 VPC。后端按地址绑定，经由 CCN。"},
+	{Name: HybridType, Value: word("CCN", func(o *Options) *bool { return &o.Hybrid }),
+		Doc:   "CCN: registered nodes, which are outside of Tencent Cloud, are targets too, by address.",
+		DocZH: "CCN：云外的注册节点也作为后端，按地址绑定。"},
+	{Name: SnatProInfo, Value: object(`a JSON object like {"snatIps":[{"subnetId":"subnet-2ab3c4d5"}]}`, (*snatInfo).check, func(o *Options, s *snatInfo) { o.SnatSubnets = s.list() }), Excludes: []string{ExistingID},
+		Doc:   "Subnets from which the CLB takes the addresses that it connects to registered nodes from.",
+		DocZH: "CLB 访问注册节点时所用源地址所在的子网。"},
+	{Name: TKEMode, Value: word("skip", func(o *Options) *bool { return &o.Skip }), Since: "v2.10.0", Blocking: true,
+		Doc:   "skip: nothing in the cloud is changed for the Service; its listeners and targets stay as they are. A Service that is deleted meanwhile goes and leaves its CLB, or its listeners, behind. Without the annotation everything goes on.",
+		DocZH: "skip：不修改该 Service 的任何云上资源，监听器和后端保持原样。此时删除 Service，其 CLB 或监听器会保留。移除该注解后恢复正常。"},
+	{Name: IPMode, Value: choice([]string{"VIP", "Proxy"}, func(o *Options) *string { return &o.IPMode }),
+		Doc:   "What status.loadBalancer.ingress[].ipMode says of the CLB's address. VIP, the default: pods and nodes that connect to it are served by their own node, which avoids that CLB sends a connection back to where it came from. Proxy: they go to the CLB.",
+		DocZH: "status.loadBalancer.ingress[].ipMode 的取值。VIP（默认）：集群内的 Pod 和节点访问该地址时由本节点直接处理，避免回环。Proxy：真正经过 CLB。"},
 	{Name: BindNodesOfPods, Value: boolean(func(o *Options) *bool { return &o.BindNodesOfPods }), Default: "false",
 		Doc:   "With externalTrafficPolicy: Local, binds only the nodes that run a ready pod of the Service, and follows the pods as they move. Without it all nodes are bound and the health check keeps traffic off the empty ones.",
 		DocZH: "externalTrafficPolicy 为 Local 时，只绑定运行了就绪 Pod 的节点，并随 Pod 的迁移而更新。不写则绑定全部节点，由健康检查避开没有 Pod 的节点。"},
@@ -68,40 +149,58 @@ var Keys = []Key{
 	{Name: ClientToken, Value: anything(nil), ReadOnly: true,
 		Doc:   "What TKE's controller writes to make the creation of a CLB repeatable. Not read: here the Service's UID does it, so a copied manifest does no harm.",
 		DocZH: "TKE 控制器用于保证创建 CLB 幂等的标记。此处不读取：改用 Service 的 UID，因此复制清单不会引起冲突。"},
-	{Name: k8sPrefix + "tke-existed-lbid", NotYet: "the Service gets no CLB, since creating one beside the one that it names is not what it asks for", Blocking: true,
-		Doc: "Uses a CLB that exists.", DocZH: "使用已有 CLB。"},
-	{Name: tkePrefix + "mode", NotYet: "the Service is left alone, which is what its only value, skip, asks for", Blocking: true,
-		Doc: "skip: changes nothing in the cloud.", DocZH: "skip：不修改任何云上资源。"},
-	{Name: tkePrefix + "direct-access", NotYet: "nodes are bound, not pods",
-		Doc: "CLB sends to pods directly.", DocZH: "CLB 直连 Pod。"},
-	{Name: tkePrefix + "specify-protocol", NotYet: "the listeners have the protocol of the Service's ports",
-		Doc: "Other protocols than the port's own.", DocZH: "为端口指定其他监听协议。"},
-	{Name: tkePrefix + "tke-service-config", NotYet: "listeners have their default settings",
-		Doc: "Settings of listeners from a TkeServiceConfig.", DocZH: "使用 TkeServiceConfig 中的监听器配置。"},
-	{Name: tkePrefix + "tke-service-config-auto", NotYet: "no TkeServiceConfig is made",
-		Doc: "Creates a TkeServiceConfig.", DocZH: "自动创建 TkeServiceConfig。"},
-	{Name: tkePrefix + "security-groups", NotYet: "the Service gets no CLB, since it would be open to addresses that the groups keep out", Blocking: true,
-		Doc: "Security groups of the CLB.", DocZH: "CLB 绑定的安全组。"},
-	{Name: tkePrefix + "pass-to-target", NotYet: "the nodes' security groups are checked as well",
-		Doc: "The CLB's security group decides alone.", DocZH: "仅由 CLB 的安全组决定放通。"},
-	{Name: tkePrefix + "cross-region-id", NotYet: "the Service gets no CLB, since one in this region is not what it asks for", Blocking: true,
-		Doc: "A CLB in another region.", DocZH: "使用其他地域的 CLB。"},
-	{Name: tkePrefix + "cross-vpc-id", NotYet: "the Service gets no CLB, since one in this VPC is not what it asks for", Blocking: true,
-		Doc: "A CLB in another VPC.", DocZH: "使用其他 VPC 的 CLB。"},
-	{Name: tkePrefix + "target-groups", NotYet: "nodes are bound as targets of the listener",
-		Doc: "Target groups in place of targets.", DocZH: "绑定目标组。"},
-	{Name: tkePrefix + "lb-rs-weight", NotYet: "it acts on pods, and nodes are bound",
-		Doc: "Weights of pods in direct access.", DocZH: "直连模式下 Pod 的权重。"},
-	{Name: tkePrefix + "prevent-loopback", NotYet: "probes come from 100.64.0.0/10 in any case",
-		Doc: "Avoids that a node answers its own connection.", DocZH: "避免回环访问。"},
-	{Name: tkePrefix + "modification-protection", NotYet: "no public API sets this lock",
-		Doc: "Locks the CLB against changes by people.", DocZH: "锁定 CLB，防止人为修改。"},
-	{Name: k8sPrefix + "qcloud-loadbalancer-internet-charge-type", NotYet: "the CLB is billed as the account's default says",
-		Doc: "How the CLB's traffic is billed.", DocZH: "公网 CLB 的计费方式。"},
-	{Name: k8sPrefix + "qcloud-loadbalancer-internet-max-bandwidth-out", NotYet: "the CLB has the account's default bandwidth",
-		Doc: "Bandwidth of a public CLB.", DocZH: "公网 CLB 的带宽上限。"},
-	{Name: k8sPrefix + "service.extensiveParameters", NotYet: "the Service gets no CLB, since one without these parameters cannot be changed to have them", Blocking: true,
-		Doc: "Further parameters of CreateLoadBalancer.", DocZH: "CreateLoadBalancer 的其他参数。"},
+	{Name: Applied, Value: list(`[a-z.]+/[0-9A-Za-z-]+`, "names of annotations", 20, func(o *Options) *[]string { return &o.Applied }), ReadOnly: true,
+		Doc:   "The annotations whose effect on the CLB is undone when they are removed.",
+		DocZH: "移除后需要撤销其对 CLB 影响的注解。"},
+	{Name: DirectAccess, Value: boolean(func(o *Options) *bool { return &o.DirectAccess }), Default: "false",
+		Doc:   "CLB sends to pods, by their addresses, and not to nodes: in networks in which the VPC can reach pods (VPC-CNI, or GlobalRouter with routes). Works without node ports. Pods in the network of their node are left out.",
+		DocZH: "CLB 直接转发到 Pod 地址，不经过节点：要求 VPC 可以直达 Pod（VPC-CNI，或有路由的 GlobalRouter）。不需要 NodePort。使用主机网络的 Pod 不绑定。"},
+	{Name: RSWeight, Value: object(`a JSON object like {"defaultWeight":10,"groups":[{"key":{"proto":"TCP","port":80},"statefulSets":[{"name":"web","weights":[{"weight":5,"podIndexes":[0]}]}]}]}`, (*PodWeights).check, func(o *Options, p *PodWeights) { o.PodWeights = p }),
+		Doc:   "In direct access, weights of pods of StatefulSets, by port and ordinal. The annotation " + CustomWeight + " of a Pod, 0 to 100, counts over it.",
+		DocZH: "直连模式下按端口和序号设置 StatefulSet 各 Pod 的权重。Pod 上的注解 " + CustomWeight + "（0 到 100）优先。"},
+	{Name: GraceShutdown, Value: boolean(func(o *Options) *bool { return &o.DrainTerminating }), Default: "false",
+		Doc:   "In direct access, a pod that terminates gets weight 0 and is unbound when it is gone. Here terminating pods always drain; this keeps them bound until they are gone.",
+		DocZH: "直连模式下，正在终止的 Pod 权重置 0，Pod 消失后才解绑。此处终止中的 Pod 始终会先排空；开启后保持绑定直至 Pod 消失。"},
+	{Name: GraceShutdownAll, Value: boolean(func(o *Options) *bool { return &o.DrainNotReady }), Default: "false",
+		Doc:   "In direct access, any pod that is not ready gets weight 0 in place of being unbound.",
+		DocZH: "直连模式下，任何未就绪的 Pod 权重置 0，而不是解绑。"},
+	{Name: GraceDeletion, Value: boolean(func(o *Options) *bool { return &o.HoldDeletion }), Default: "false", Since: "v2.5.0",
+		Doc:   "In direct access, in TKE: a pod is ended only when its weight is 0.",
+		DocZH: "直连模式下（TKE）：权重置 0 之后才终止 Pod。"},
+	{Name: ServiceConfig, Value: pattern(`[0-9a-z]([-.0-9a-z]{0,251}[0-9a-z])?`, "the name of a TkeServiceConfig in the Service's namespace", func(o *Options) *string { return &o.ConfigName }), Excludes: []string{ServiceConfigNew},
+		Doc:   "The TkeServiceConfig with the settings of the listeners. Changes of it are applied at once. If there is none of the name, an Event says so and the defaults hold. Names that end in " + AutoConfigSuffix + " are reserved.",
+		DocZH: "监听器配置所在的 TkeServiceConfig，修改后立即生效。不存在时产生事件并使用默认值。以 " + AutoConfigSuffix + " 结尾的名字保留。"},
+	{Name: ServiceConfigNew, Value: boolean(func(o *Options) *bool { return &o.ConfigAuto }), Default: "false", Excludes: []string{ServiceConfig},
+		Doc:   "Makes a TkeServiceConfig <service>" + AutoConfigSuffix + " with a section for each listener, to be edited; sections come and go with ports, and it goes with the Service.",
+		DocZH: "自动创建 TkeServiceConfig <service>" + AutoConfigSuffix + "，每个监听器一节，可自行编辑；随端口增减，随 Service 删除。"},
+	{Name: SpecifyProtocol, Value: Value{Type: `a JSON object by port of the Service like {"443":{"protocol":["TCP_SSL"],"tls":"secret"}} or {"80":{"protocol":["HTTP"],"hosts":{"a.example.com":{}}}}`, set: protocols}, Blocking: false,
+		Doc:   "Protocols of the listeners of a port, in place of its own: TCP, TCP_SSL, HTTP or HTTPS over a TCP node port, UDP or QUIC over a UDP one; in direct access any. tls names an Opaque Secret whose key qcloud_cert_id has the ID of the certificate. Ports that the Service does not have are ignored, ports that are not named keep their protocol.",
+		DocZH: "端口的监听协议，取代端口自身的协议：TCP 端口可为 TCP、TCP_SSL、HTTP、HTTPS，UDP 端口可为 UDP、QUIC；直连模式下不限。tls 为 Opaque 类型 Secret 的名字，其 qcloud_cert_id 为证书 ID。忽略 Service 没有的端口；未写明的端口保持自身协议。"},
+	{Name: ListenerParams, Value: object(`a JSON object like {"Scheduler":"LEAST_CONN","SessionExpireTime":60,"IdleConnectTimeout":600}`, (*ListenerParameters).check, func(o *Options, p *ListenerParameters) { o.Listener = p }),
+		Doc:   "Settings of all listeners of the Service: Scheduler (WRR, LEAST_CONN), SessionExpireTime (0, 30 to 3600 s), IdleConnectTimeout (10 to 1980 s, TCP and UDP). A TkeServiceConfig counts over it. TKE names this annotation and does not say what it takes.",
+		DocZH: "该 Service 全部监听器的设置：Scheduler（WRR、LEAST_CONN）、SessionExpireTime（0 或 30 到 3600 秒）、IdleConnectTimeout（10 到 1980 秒，TCP 和 UDP）。TkeServiceConfig 优先。TKE 只提到该注解，未说明取值。"},
+	{Name: PreventLoopback, Value: boolean(func(o *Options) *bool { return &o.PreventLoopback }), Default: "false",
+		Doc:   "Probes come from 100.64.0.0/10, as they do here in any case, and nodes answer connections to the CLB's address themselves, which status ipMode VIP brings about.",
+		DocZH: "健康检查源地址为 100.64.0.0/10（此处始终如此），节点自行处理发往 CLB 地址的连接（由状态中的 ipMode: VIP 实现）。"},
+	{Name: tkePrefix + "sync-begin-time", Value: anything(nil), ReadOnly: true, Doc: "Written by TKE's controller: when its last sync began. Not read.", DocZH: "TKE 控制器写入的最近一次同步开始时间。不读取。"},
+	{Name: tkePrefix + "sync-end-time", Value: anything(nil), ReadOnly: true, Doc: "Written by TKE's controller: when its last sync ended. Not read.", DocZH: "TKE 控制器写入的最近一次同步结束时间。不读取。"},
+	{Name: tkePrefix + "loadbalancer-source-endpoints", Value: anything(nil), ReadOnly: true, Doc: "Written by TKE's controller: the Endpoints that it used. Not read: EndpointSlices are.", DocZH: "TKE 控制器写入的所用 Endpoints。不读取：此处使用 EndpointSlice。"},
+	{Name: k8sPrefix + "loadbalance-nat-ipv6", Value: anything(nil), ReadOnly: true, Doc: "The IPv6 address of a NAT64 CLB (AddressIPVersion IPV6).", DocZH: "NAT64 CLB（AddressIPVersion 为 IPV6）的 IPv6 地址。"},
+	{Name: TargetGroups, Refused: "target groups are not bound, since their API is in beta and only for accounts on a list: the listeners are bound to targets",
+		RefusedZH: "不绑定目标组：其 API 处于内测，仅对名单内账号开放；监听器直接绑定后端。",
+		Doc:       "Target groups in place of targets.", DocZH: "绑定目标组。"},
+	{Name: tkePrefix + "modification-protection", Refused: "no public API of CLB sets this lock, so the CLB can be changed in the console; what somebody changes there is told and repaired, see " + Drift,
+		RefusedZH: "CLB 没有公开的 API 可以设置该锁，控制台仍可修改；他人的改动会被报告并修复，见 " + Drift + "。",
+		Doc:       "Locks the CLB against changes by people.", DocZH: "锁定 CLB，防止人为修改。"},
+	{Name: k8sPrefix + "loadbalance-type", Refused: "classic CLBs cannot be bought any more: the CLB is an application one",
+		RefusedZH: "传统型 CLB 已停售：创建的是应用型 CLB。",
+		Doc:       "Classic or application CLB.", DocZH: "传统型或应用型 CLB。"},
+	{Name: k8sPrefix + "qcloud-loadbalancer-internal", Blocking: true, Refused: "numbers of subnets are of an API that is gone, and a public CLB is not what it asks for; write the subnet's ID into " + InternalSubnet,
+		RefusedZH: "数字子网编号属于已下线的 API；为避免误建公网 CLB，暂停该 Service。请将子网 ID 写入 " + InternalSubnet + "。",
+		Doc:       "Subnet of an internal CLB, by number.", DocZH: "内网 CLB 的数字子网编号。"},
+	{Name: k8sPrefix + "qcloud-loadbalancer-clusterid", Refused: "the cluster's ID is in the cloud config",
+		RefusedZH: "集群 ID 取自云配置。",
+		Doc:       "The cluster's ID.", DocZH: "集群 ID。"},
 }
 
 var byName = func() map[string]*Key {

@@ -4,8 +4,10 @@ package annotation
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/labels"
@@ -22,13 +24,11 @@ var errValue = errors.New("not of the type")
 
 func boolean(field func(*Options) *bool) Value {
 	return Value{Type: `"true" or "false"`, set: func(o *Options, s string) error {
-		switch s {
-		case "true":
-			*field(o) = true
-		case "false":
-			*field(o) = false
-		default:
+		if s != "true" && s != "false" {
 			return errValue
+		}
+		if field != nil {
+			*field(o) = s == "true"
 		}
 		return nil
 	}}
@@ -84,6 +84,51 @@ func anything(field func(*Options) *string) Value {
 		if field != nil {
 			*field(o) = s
 		}
+		return nil
+	}}
+}
+
+// flag takes a boolean whose absence is something else than false.
+func flag(field func(*Options) **bool) Value {
+	return Value{Type: `"true" or "false"`, set: func(o *Options, s string) error {
+		if s != "true" && s != "false" {
+			return errValue
+		}
+		*field(o) = new(s == "true")
+		return nil
+	}}
+}
+
+// integer takes whole numbers in decimal, without sign.
+func integer(low, high int, unit string, field func(*Options) *int) Value {
+	return Value{Type: fmt.Sprintf("a whole number, %d to %d%s", low, high, unit), set: func(o *Options, s string) error {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < low || n > high || strconv.Itoa(n) != s {
+			return errValue
+		}
+		*field(o) = n
+		return nil
+	}}
+}
+
+// list takes texts that match the whole of expr, separated by commas, without repeats.
+func list(expr, like string, most int, field func(*Options) *[]string) Value {
+	re := regexp.MustCompile("^(?:" + expr + ")$")
+	return Value{Type: like, set: func(o *Options, s string) error {
+		var out []string
+		for one := range strings.SplitSeq(s, ",") {
+			if one = strings.TrimSpace(one); !re.MatchString(one) {
+				return fmt.Errorf("%q is none", one)
+			}
+			if slices.Contains(out, one) {
+				return fmt.Errorf("%q stands twice", one)
+			}
+			out = append(out, one)
+		}
+		if len(out) > most {
+			return fmt.Errorf("there are %d, not at most %d", len(out), most)
+		}
+		*field(o) = out
 		return nil
 	}}
 }
