@@ -40,11 +40,15 @@ type Config struct {
 	Transport http.RoundTripper // carries the requests to every endpoint; nil: HTTP with connections of its own
 }
 
-// Credentials are what requests are signed with. Its text hides the secret.
-type Credentials struct{ SecretID, SecretKey, Token string }
+// Credentials are what requests are signed with, or the Directory whose files hold it, which are followed: secretID,
+// secretKey and, if there is one, token. Its text hides the secret.
+type Credentials struct{ SecretID, SecretKey, Token, Directory string }
 
 // String names the SecretID, which Tencent Cloud treats as public, and nothing else.
 func (c Credentials) String() string {
+	if c.Directory != "" {
+		return "those in " + c.Directory
+	}
 	return fmt.Sprintf("{SecretID:%s SecretKey:*** Token:***}", c.SecretID)
 }
 
@@ -83,6 +87,8 @@ func (c Config) Validate() error {
 		fault("credentials: secretID and secretKey go together; only one of them is set")
 	} else if cr.Token != "" && cr.SecretID == "" {
 		fault("credentials.token: needs the secretID and secretKey that were issued with it")
+	} else if cr.Directory != "" && cr.SecretID != "" {
+		fault("credentials.directory: %q is given besides secretID; only one of them can be", cr.Directory)
 	}
 	for _, e := range []struct{ name, value string }{
 		{"clb", c.Endpoints.CLB}, {"cvm", c.Endpoints.CVM}, {"tag", c.Endpoints.Tag}, {"sts", c.Endpoints.STS}, {"metadata", c.Endpoints.Metadata},
