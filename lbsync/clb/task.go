@@ -45,7 +45,9 @@ func change[Q, R any](ctx context.Context, c *Client, lb string, listeners []str
 }
 
 // asynchronous reports whether an action goes on after its answer. To ask for the task of one that does not is an error.
-func asynchronous(action string) bool { return action != actionRegister && action != actionDeregister }
+func asynchronous(action string) bool {
+	return action != actionRegister && action != actionDeregister && action != actionSecurityGroups
+}
 
 // errNoTask says that CLB knows nothing of a task, so that its outcome has to be read from what it was to change.
 var errNoTask = errors.New("CLB does not know the task")

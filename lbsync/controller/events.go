@@ -61,7 +61,7 @@ func (c *Controller) tell(svc *corev1.Service, kind, reason, message string) {
 
 // tellBegin announces a change of the CLB or of its listeners. Targets come and go too often for that.
 func (c *Controller) tellBegin(r *state, svc *corev1.Service, p lbsync.Plan) {
-	if r.ensuring || p.Delete != nil || p.Create == nil && len(p.CreateListeners)+len(p.ModifyListeners)+len(p.DeleteListeners) == 0 {
+	if r.ensuring || p.Delete != nil || p.Create == nil && p.ModifyInstance == nil && len(p.CreateListeners)+len(p.ModifyListeners)+len(p.DeleteListeners) == 0 {
 		return
 	}
 	r.ensuring = true

@@ -72,6 +72,12 @@ var verbs = []struct {
 	count       func(lbsync.Plan) int
 }{
 	{"create_clb", "CLB created", func(p lbsync.Plan) int { return one(p.Create) }},
+	{"modify_clb", "CLB settings changed", func(p lbsync.Plan) int {
+		if p.ModifyInstance == nil {
+			return 0
+		}
+		return len(p.ModifyInstance.Changes())
+	}},
 	{"create_listener", "listeners created", func(p lbsync.Plan) int { return len(p.CreateListeners) }},
 	{"modify_listener", "listeners modified", func(p lbsync.Plan) int { return len(p.ModifyListeners) }},
 	{"register", "targets registered", func(p lbsync.Plan) int { return len(p.Register) }},
