@@ -113,7 +113,7 @@ func manifestSkips(svc Service) []Skip {
 	for _, r := range svc.Spec.LoadBalancerSourceRanges {
 		// A CLB that lets everybody in is not what a list of ranges asks for, so there is none at all.
 		if p, err := netip.ParsePrefix(r); err != nil || p.Bits() != 0 {
-			warn("spec.loadBalancerSourceRanges", SourceRanges, true, "spec.loadBalancerSourceRanges has %q: ranges other than 0.0.0.0/0 are not supported yet, and the Service would be open to everybody; "+
+			warn("spec.loadBalancerSourceRanges", RangesRefused, true, "spec.loadBalancerSourceRanges has %q: ranges other than 0.0.0.0/0 are not supported yet, and the Service would be open to everybody; "+
 				"remove spec.loadBalancerSourceRanges, or restrict the addresses in a NetworkPolicy or the nodes' security group", r)
 			break
 		}

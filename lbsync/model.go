@@ -50,6 +50,11 @@ func (o Owner) Owns(tags map[string]string) bool {
 	return true
 }
 
+// OwnerOf returns the owner that tags name; its Owns says whether they prove it.
+func OwnerOf(tags map[string]string) Owner {
+	return Owner{ClusterID: tags[TagCluster], ServiceUID: tags[TagService]}
+}
+
 // Protocol is the protocol of a listener, in CLB's spelling.
 type Protocol string
 

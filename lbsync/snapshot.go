@@ -148,7 +148,7 @@ const (
 	BadAnnotation       Reason = "BadAnnotation"
 	UnsupportedProtocol Reason = "UnsupportedProtocol"
 	UnsupportedFamily   Reason = "UnsupportedIPFamily"
-	SourceRanges        Reason = "UnsupportedSourceRanges"
+	RangesRefused       Reason = "UnsupportedSourceRanges"
 	NoNodePort          Reason = "NoNodePort"
 	PortTaken           Reason = "PortTaken"
 	SessionClamped      Reason = "SessionTimeoutClamped"

@@ -93,7 +93,7 @@ var codes = []Code{
 		Means: "the CLB has as many listeners as it may", MeansZH: "该 CLB 的监听器数量已达上限", Do: "use fewer ports, or ask for more in the console", DoZH: "减少端口，或在控制台申请提高配额"},
 	{Code: "LimitExceeded", Action: actionRegister, Class: ClassQuota,
 		Means: "the listener has as many targets as it may", MeansZH: "该监听器的后端数量已达上限", Do: "choose nodes with an annotation, or ask for more in the console (TOTAL_TARGET_BIND_QUOTA)", DoZH: "用注解选择节点，或在控制台申请提高配额（TOTAL_TARGET_BIND_QUOTA）"},
-	{Code: "LimitExceeded", Action: actionCreateGroup, Class: ClassQuota,
+	{Code: "LimitExceeded", Action: "CreateSecurityGroup", Class: ClassQuota,
 		Means: "the account has as many security groups as it may", MeansZH: "账号的安全组数量已达上限", Do: "delete groups that nothing uses (kubectl clb orphans), or ask for more in the console", DoZH: "删除闲置的安全组（kubectl clb orphans），或在控制台申请提高配额"},
 	{Code: "LimitExceeded", Class: ClassQuota,
 		Means: "a quota is used up", MeansZH: "配额已用尽", Do: "see DescribeQuota, and ask for more in the console", DoZH: "查看 DescribeQuota，并在控制台申请提高配额"},

@@ -32,6 +32,8 @@ const (
 	eventPlan       = "Plan"
 	eventHeld       = "RemovalHeld"
 	eventDrift      = "DriftDetected"
+	eventOrphans    = "OrphansFound"
+	eventLeft       = "LoadBalancerLeft"
 	messageMax      = 1000 // the API server takes 1024 bytes
 	failureReminder = 30 * time.Minute
 )
@@ -53,10 +55,14 @@ func newRecorder(b record.EventBroadcaster) record.EventRecorder {
 }
 
 func (c *Controller) tell(svc *corev1.Service, kind, reason, message string) {
+	c.recorder.Event(svc, kind, reason, cut(message))
+}
+
+func cut(message string) string {
 	if len(message) > messageMax {
 		message = strings.ToValidUTF8(message[:messageMax], "") + "…"
 	}
-	c.recorder.Event(svc, kind, reason, message)
+	return message
 }
 
 // tellBegin announces a change of the CLB or of its listeners. Targets come and go too often for that.
