@@ -37,6 +37,8 @@ type Config struct {
 	Language    string        // of the API's messages, "zh-CN" or "en-US"; "": "en-US"
 	UserAgent   string        // program and version, sent with each request; may be empty
 
+	away string // Region, of a client for another region than the program's own
+
 	Transport http.RoundTripper // carries the requests to every endpoint; nil: HTTP with connections of its own
 }
 
@@ -58,8 +60,7 @@ func (c Credentials) GoString() string { return c.String() }
 // MarshalText keeps the secret out of JSON logs.
 func (c Credentials) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
-// Endpoints are URLs such as "http://127.0.0.1:8090"; an empty one is Tencent Cloud's own. Tag is accepted
-// so that one configuration names every service; no action of it is called as yet, since CLB takes tags itself.
+// Endpoints are URLs such as "http://127.0.0.1:8090"; an empty one is Tencent Cloud's own.
 type Endpoints struct{ CLB, CVM, Tag, STS, Metadata string }
 
 // RateLimits bounds the requests/s of each action. Default 0 is 15; Actions has exceptions by name, such as
