@@ -239,6 +239,15 @@ func (s Snapshot) instance(svc Service) (Instance, []Skip) {
 	return i, skips
 }
 
+// Kept returns a Skip if a Service that has a CLB of its own names one that somebody made.
+func Kept(actual LoadBalancer, o annotation.Options) []Skip {
+	if !actual.Present || o.ExistingID == "" {
+		return nil
+	}
+	return []Skip{{Object: "annotation " + annotation.ExistingID, Reason: CreateTimeOnly, Warning: true,
+		Message: fmt.Sprintf("CLB %s was made for the Service and stays so, though the manifest asks for %s: a Service that has a CLB keeps it; to change over, and get another address, set spec.type to ClusterIP and back", actual.Instance.ID, o.ExistingID)}}
+}
+
 // order returns what the annotations say that is taken at creation only, nil for nothing. The parameters count over the
 // annotations of their own.
 func order(o annotation.Options) (*Order, []Skip) {
@@ -313,6 +322,9 @@ var undoable = []struct {
 // taken to be undone: the program may end in between.
 func Applied(o annotation.Options, actual Instance, before bool) []string {
 	names := map[string]bool{}
+	if o.ExistingID != "" && actual.Tags[TagCreatedBy] == "" || slices.Contains(o.Applied, annotation.ExistingID) {
+		names[annotation.ExistingID] = true
+	}
 	now := asked(annotation.Options{SecurityGroups: o.SecurityGroups, PassToTarget: o.PassToTarget, DeleteProtect: o.DeleteProtect}, nil)
 	for _, u := range undoable {
 		pending := slices.Contains(o.Applied, u.annotation) && (before || actual.Text(u.attribute) != u.none.Text(u.attribute))
@@ -384,6 +396,9 @@ func Fixed(actual, desired LoadBalancer) []Skip {
 	const again = "to get another CLB, and another address, change spec.type to ClusterIP and back"
 	if is, want := a.network(), d.network(); a.Internal != d.Internal || a.Internal && a.SubnetID != d.SubnetID {
 		skip(is, want, again)
+	}
+	if a.Region != d.Region {
+		skip("in "+cmp.Or(a.Region, "the cluster's region"), cmp.Or(d.Region, "the cluster's region"), again)
 	}
 	if d.VPCID != "" && a.VPCID != "" && a.VPCID != d.VPCID {
 		skip("in "+a.VPCID, d.VPCID, again)
