@@ -366,8 +366,8 @@ func (c *Controller) steps(ctx context.Context, r *state, actual, desired lbsync
 			if v := klog.FromContext(ctx).V(4); v.Enabled() && len(step.Waits) > 0 {
 				v.Info("Waiting", "clb", actual.Instance.ID, "for", step.Waits, "again", step.Again)
 			}
-			if len(step.Waits) == 0 {
-				for _, s := range r.all() {
+			for _, s := range r.all() {
+				if len(r.waitsOf(step.Waits, s, actual, desired)) == 0 {
 					c.tellInStep(s, actual)
 				}
 			}
