@@ -38,18 +38,41 @@ func Desired(s Snapshot) (LoadBalancer, []Skip) {
 		TargetQuota:    s.TargetQuota,
 		RemovalAllowed: first.Options.AllowRemoval,
 	}
+	if s.Existing != "" {
+		lb.Present, lb.Instance, skips = true, Instance{ID: s.Existing}, nil
+		lb.RemovalAllowed = false // of each Service by itself
+	}
 	var hosts *Hosts
+	var parts []part
 	for _, svc := range s.Services {
-		if !s.Settings.Wants(svc.Service) {
+		if svc.Leaving || !s.Settings.Wants(svc.Service) {
+			if s.Existing != "" && (svc.Options.Skip || svc.Options.PlanOnly) {
+				parts = append(parts, part{svc, s.Actual.Of(svc.UID, LoadBalancer{})})
+			}
 			continue
 		}
-		if !lb.Present {
+		if hosts == nil {
 			lb.Present = true
 			hosts = s.shared()
 			lb.Known, lb.Doubtful = hosts.known, hosts.doubtful
 			skips = append(skips, hosts.skips...)
 		}
-		skips = append(skips, s.service(&lb, svc, hosts)...)
+		if s.Existing == "" {
+			skips = append(skips, s.service(&lb, svc, hosts)...)
+			continue
+		}
+		p := part{svc, LoadBalancer{Listeners: map[ListenerKey]Listener{}, Targets: map[Binding]int{}, Idle: map[ListenerKey]bool{}, Answering: map[ListenerKey]Answering{}, RemovalAllowed: svc.Options.AllowRemoval}}
+		switch own, stays := s.stays(svc); {
+		case stays:
+			p.lb = s.Actual.Of(svc.UID, LoadBalancer{})
+			skips = append(skips, own...)
+		default:
+			skips = append(skips, of(svc, append(s.service(&p.lb, svc, hosts), s.adoption(svc)...))...)
+		}
+		parts = append(parts, p)
+	}
+	if s.Existing != "" {
+		skips = append(skips, s.share(&lb, parts)...)
 	}
 	return lb, skips
 }
@@ -96,7 +119,7 @@ func (s Snapshot) service(lb *LoadBalancer, svc Service, hosts *Hosts) []Skip {
 
 // manifestSkips returns what is wrong with the Service as a whole.
 func manifestSkips(svc Service) []Skip {
-	var skips []Skip
+	skips := handsOff(svc)
 	warn := func(object string, reason Reason, blocking bool, format string, args ...any) {
 		skips = append(skips, Skip{Object: object, Reason: reason, Warning: true, Blocking: blocking, Message: fmt.Sprintf(format, args...)})
 	}

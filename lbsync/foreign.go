@@ -10,8 +10,8 @@ func Foreign(actual, desired LoadBalancer) []Skip {
 	var skips []Skip
 	for _, k := range sortedListeners(desired.Listeners) {
 		if l, ok := actual.Listeners[k]; ok && !l.Ours() {
-			skips = append(skips, Skip{Object: "listener " + k.String(), Reason: PortTaken, Warning: true,
-				Message: fmt.Sprintf("Listener %s of CLB %s is left out: %s %q, which was not made by this controller, has its place; delete it, or use another port", k, actual.Instance.ID, l.ID, l.Name)})
+			skips = append(skips, Skip{Service: Whose(k, LoadBalancer{}, desired), Object: "listener " + k.String(), Reason: PortTaken, Warning: true,
+				Message: fmt.Sprintf("Listener %s of CLB %s is left out: %s %q, which was not made by this controller, has its place (E4014 in TKE); delete it, or use another port", k, actual.Instance.ID, l.ID, l.Name)})
 		}
 	}
 	return skips

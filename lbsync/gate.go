@@ -64,7 +64,7 @@ func (s Snapshot) GateService(svc Service, actual LoadBalancer, unsure bool) Gat
 		if node, ok := strings.CutPrefix(skip.Object, "node "); ok {
 			v.left[node] = skip
 		}
-		if skip.Blocking && v.stuck == "" {
+		if skip.Blocking && v.stuck == "" && (skip.Service == "" || skip.Service == svc.UID) {
 			v.stuck = skip.Message
 		}
 	}

@@ -337,7 +337,7 @@ func (h *handover) held() time.Duration {
 // doubtful reports whether a listener would lose more than half of its open targets for doubtful reasons,
 // and would be left with less than half of what it has.
 func (h *handover) doubtful(l ListenerKey, all Plan) bool {
-	if h.desired.RemovalAllowed {
+	if h.desired.RemovalAllowed || h.desired.Released[l] {
 		return false
 	}
 	var before, after, going int

@@ -32,9 +32,17 @@ type Instance struct {
 
 	// Order is what CLB takes only when it is created: desired what is asked for, nil nothing; actual as much of it as
 	// CLB tells, nil nothing. Nobody may change it.
-	Order *annotation.CreateParameters
+	Order *Order
 	Attributes
 }
+
+// What an order of a CLB consists of, in CLB's own words.
+type (
+	Order          = annotation.CreateParameters
+	InternetAccess = annotation.InternetAccessible
+	SnatIP         = annotation.SnatIP
+	Tag            = annotation.Tag
+)
 
 // Attributes are the settings of a CLB that are changed in place, and only on a CLB whose tags prove that it is ours. The
 // zero value of each asks for nothing in desired: the CLB keeps what it has.
@@ -231,15 +239,24 @@ func (s Snapshot) instance(svc Service) (Instance, []Skip) {
 	return i, skips
 }
 
+// Kept returns a Skip if a Service that has a CLB of its own names one that somebody made.
+func Kept(actual LoadBalancer, o annotation.Options) []Skip {
+	if !actual.Present || o.ExistingID == "" {
+		return nil
+	}
+	return []Skip{{Object: "annotation " + annotation.ExistingID, Reason: CreateTimeOnly, Warning: true,
+		Message: fmt.Sprintf("CLB %s was made for the Service and stays so, though the manifest asks for %s: a Service that has a CLB keeps it; to change over, and get another address, set spec.type to ClusterIP and back", actual.Instance.ID, o.ExistingID)}}
+}
+
 // order returns what the annotations say that is taken at creation only, nil for nothing. The parameters count over the
 // annotations of their own.
-func order(o annotation.Options) (*annotation.CreateParameters, []Skip) {
-	var p annotation.CreateParameters
+func order(o annotation.Options) (*Order, []Skip) {
+	var p Order
 	if o.Create != nil {
 		p = *o.Create
 	}
 	var skips []Skip
-	if net := (annotation.InternetAccessible{InternetChargeType: o.ChargeType}); o.ChargeType != "" || o.Bandwidth != 0 {
+	if net := (InternetAccess{InternetChargeType: o.ChargeType}); o.ChargeType != "" || o.Bandwidth != 0 {
 		if o.Bandwidth != 0 {
 			net.InternetMaxBandwidthOut = &o.Bandwidth
 		}
@@ -275,7 +292,7 @@ func remote(o annotation.Options) bool {
 
 // asked returns the attributes that a Service asks for: what its annotations say, and the undoing of what annotations that
 // are gone have said before. Without either, an attribute stays as it is.
-func asked(o annotation.Options, order *annotation.CreateParameters) Attributes {
+func asked(o annotation.Options, order *Order) Attributes {
 	a := Attributes{SecurityGroups: o.SecurityGroups, PassToTarget: o.PassToTarget, DeleteProtect: o.DeleteProtect}
 	if order != nil {
 		a.PassToTarget = cmp.Or(order.LoadBalancerPassToTarget, a.PassToTarget)
@@ -305,6 +322,9 @@ var undoable = []struct {
 // taken to be undone: the program may end in between.
 func Applied(o annotation.Options, actual Instance, before bool) []string {
 	names := map[string]bool{}
+	if o.ExistingID != "" && actual.Tags[TagCreatedBy] == "" || slices.Contains(o.Applied, annotation.ExistingID) {
+		names[annotation.ExistingID] = true
+	}
 	now := asked(annotation.Options{SecurityGroups: o.SecurityGroups, PassToTarget: o.PassToTarget, DeleteProtect: o.DeleteProtect}, nil)
 	for _, u := range undoable {
 		pending := slices.Contains(o.Applied, u.annotation) && (before || actual.Text(u.attribute) != u.none.Text(u.attribute))
@@ -322,24 +342,24 @@ var fixed = []struct {
 	text func(Instance) string
 	same func(asked, is string) bool // nil: equal
 }{
-	{name: "AddressIPVersion", text: ofOrder(func(p *annotation.CreateParameters) string { return p.AddressIPVersion })},
-	{name: "InternetChargeType", text: ofOrder(func(p *annotation.CreateParameters) string {
+	{name: "AddressIPVersion", text: ofOrder(func(p *Order) string { return p.AddressIPVersion })},
+	{name: "InternetChargeType", text: ofOrder(func(p *Order) string {
 		if p.InternetAccessible == nil {
 			return ""
 		}
 		return p.InternetAccessible.InternetChargeType
 	})},
-	{name: "VipIsp", text: ofOrder(func(p *annotation.CreateParameters) string { return p.VipIsp })},
-	{name: "SlaType", text: ofOrder(func(p *annotation.CreateParameters) string { return p.SlaType })},
-	{name: "Egress", text: ofOrder(func(p *annotation.CreateParameters) string { return p.Egress })},
-	{name: "ProjectId", text: ofOrder(func(p *annotation.CreateParameters) string {
+	{name: "VipIsp", text: ofOrder(func(p *Order) string { return p.VipIsp })},
+	{name: "SlaType", text: ofOrder(func(p *Order) string { return p.SlaType })},
+	{name: "Egress", text: ofOrder(func(p *Order) string { return p.Egress })},
+	{name: "ProjectId", text: ofOrder(func(p *Order) string {
 		if p.ProjectID == nil {
 			return ""
 		}
 		return strconv.Itoa(*p.ProjectID)
 	})},
-	{name: "zone", text: ofOrder(func(p *annotation.CreateParameters) string { return cmp.Or(p.MasterZoneID, p.ZoneID) }), same: sameZone},
-	{name: "SnatIps", text: ofOrder(func(p *annotation.CreateParameters) string {
+	{name: "zone", text: ofOrder(func(p *Order) string { return cmp.Or(p.MasterZoneID, p.ZoneID) }), same: sameZone},
+	{name: "SnatIps", text: ofOrder(func(p *Order) string {
 		var subnets []string
 		for _, s := range p.SnatIPs {
 			subnets = append(subnets, s.SubnetID)
@@ -349,7 +369,7 @@ var fixed = []struct {
 	})},
 }
 
-func ofOrder(text func(*annotation.CreateParameters) string) func(Instance) string {
+func ofOrder(text func(*Order) string) func(Instance) string {
 	return func(i Instance) string {
 		if i.Order == nil {
 			return ""
@@ -376,6 +396,9 @@ func Fixed(actual, desired LoadBalancer) []Skip {
 	const again = "to get another CLB, and another address, change spec.type to ClusterIP and back"
 	if is, want := a.network(), d.network(); a.Internal != d.Internal || a.Internal && a.SubnetID != d.SubnetID {
 		skip(is, want, again)
+	}
+	if a.Region != d.Region {
+		skip("in "+cmp.Or(a.Region, "the cluster's region"), cmp.Or(d.Region, "the cluster's region"), again)
 	}
 	if d.VPCID != "" && a.VPCID != "" && a.VPCID != d.VPCID {
 		skip("in "+a.VPCID, d.VPCID, again)

@@ -103,6 +103,8 @@ type LoadBalancer struct {
 	TargetQuota int
 	// RemovalAllowed (desired only) is a person's word that doubtful targets may go.
 	RemovalAllowed bool
+	// Released (desired only) holds the listeners for which alone it is given.
+	Released map[ListenerKey]bool
 }
 
 // Clone returns a copy that shares nothing that can change.
@@ -112,6 +114,7 @@ func (l LoadBalancer) Clone() LoadBalancer {
 	l.Targets = maps.Clone(l.Targets)
 	l.Idle = maps.Clone(l.Idle)
 	l.Answering = maps.Clone(l.Answering)
+	l.Released = maps.Clone(l.Released)
 	return l
 }
 

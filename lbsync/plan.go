@@ -176,12 +176,22 @@ func (l LoadBalancer) foreign(k ListenerKey) bool {
 	return ok && !have.Ours()
 }
 
+// usurped reports whether a listener that is ours is to become another Service's. Renamed, it would send what comes for the
+// one to the targets of the other until those are drained, so it is made anew.
+func (l LoadBalancer) usurped(desired LoadBalancer, k ListenerKey) bool {
+	have, there := l.Listeners[k]
+	want, wanted := desired.Listeners[k]
+	return there && wanted && have.Ours() && want.Ours() && have.Name != want.Name
+}
+
 func (p *Plan) diffListeners(actual, desired LoadBalancer) {
 	for _, k := range sortedListeners(desired.Listeners) {
 		want := desired.Listeners[k]
 		have, ok := actual.Listeners[k]
 		switch {
 		case actual.foreign(k):
+		case actual.usurped(desired, k):
+			p.DeleteListeners = append(p.DeleteListeners, have) // what follows comes when it is gone
 		case !ok:
 			p.CreateListeners = append(p.CreateListeners, want)
 		case !sameSettings(have, want):
@@ -194,11 +204,12 @@ func (p *Plan) diffListeners(actual, desired LoadBalancer) {
 			p.DeleteListeners = append(p.DeleteListeners, actual.Listeners[k])
 		}
 	}
+	slices.SortFunc(p.DeleteListeners, func(a, b Listener) int { return a.compare(b.ListenerKey) })
 }
 
 func (p *Plan) diffTargets(actual, desired LoadBalancer) {
 	for _, b := range sortedBindings(desired.Targets) {
-		if actual.foreign(b.Listener) {
+		if actual.foreign(b.Listener) || actual.usurped(desired, b.Listener) {
 			continue
 		}
 		c := Change{Binding: b, ListenerID: actual.Listeners[b.Listener].ID, Weight: desired.Targets[b]}
@@ -213,7 +224,7 @@ func (p *Plan) diffTargets(actual, desired LoadBalancer) {
 	}
 	for _, b := range sortedBindings(actual.Targets) {
 		_, stays := desired.Listeners[b.Listener] // Else its targets go with it.
-		if _, ok := desired.Targets[b]; !ok && stays && !actual.foreign(b.Listener) {
+		if _, ok := desired.Targets[b]; !ok && stays && !actual.foreign(b.Listener) && !actual.usurped(desired, b.Listener) {
 			p.Deregister = append(p.Deregister, Change{Binding: b, ListenerID: actual.Listeners[b.Listener].ID, Was: actual.Targets[b]})
 		}
 	}

@@ -26,6 +26,12 @@ type Snapshot struct {
 	Instances map[string]string // node name → instance ID, for nodes whose object does not say it; a node that is absent is not known (yet)
 
 	TargetQuota int // how many targets a listener may have, as CLB says; 0 is not known
+
+	// Existing is the ID of the CLB that somebody made and the Services share; "": the CLB is made for the one Service.
+	Existing string
+	Actual   LoadBalancer // with Existing: as it is
+	// Left holds the UIDs of Services that are gone and wanted their listeners to be left alone.
+	Left map[types.UID]bool
 }
 
 // Service is a Service with what belongs to it.
@@ -37,6 +43,8 @@ type Service struct {
 	// Gated holds the pods, by UID, that nothing but their readiness gate keeps from being ready, or nothing any
 	// more. It is empty unless node agents serve them (GateSettings.NodeAgent).
 	Gated map[types.UID]bool
+	// Leaving: the Service gives up what it has on the CLB, whatever its object says.
+	Leaving bool
 }
 
 // Settings is what the cloud config says about every CLB of the cluster.
@@ -167,11 +175,18 @@ const (
 	Refused             Reason = "RefusedByCLB"
 	NoNodes             Reason = "UnAvailableLoadBalancer" // the stock controller's word
 	Duplicate           Reason = "DuplicateLoadBalancer"
+	HandsOff            Reason = "Skipped"
+	NoSuchLoadBalancer  Reason = "LoadBalancerNotFound"
+	NotForSharing       Reason = "LoadBalancerOfAnotherService"
+	OtherCluster        Reason = "LoadBalancerOfAnotherCluster"
+	OtherVPC            Reason = "LoadBalancerInAnotherVPC"
+	NotTagged           Reason = "LoadBalancerNotTagged"
 )
 
 // Skip is something that the manifests ask for and that the desired state lacks, or has otherwise.
 type Skip struct {
-	Object   string // "node n1", "port web", "annotation service.…"
+	Service  types.UID // of the Service that it is about; "": of all that the CLB serves
+	Object   string    // "node n1", "port web", "annotation service.…"
 	Reason   Reason
 	Message  string // for people: what, why, and what would be right
 	Warning  bool   // the author of the Service has to know: an Event of type Warning

@@ -83,6 +83,7 @@ func (p *program) loadBalancers(ic app.ControllerInitContext, cc *config.Complet
 			Client:    client,
 			Informers: cc.SharedInformers,
 			Cloud:     p.client,
+			Regions:   func(region string) (lbcontroller.Cloud, error) { return p.client.In(region) },
 			Settings:  p.config.Settings,
 			Instances: func(ctx context.Context, addr netip.Addr) (string, bool, error) {
 				i, found, err := p.client.InstanceByAddress(ctx, addr)

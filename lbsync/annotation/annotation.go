@@ -58,6 +58,7 @@ type Options struct {
 
 	// What the controller wrote.
 	LoadBalancerID string   // last in use; a cache key, never a proof of ownership
+	Region         string   // of the CLB, if it is not the cluster's
 	Applied        []string // names of the annotations whose effect on the CLB has to be undone when they go, sorted
 }
 
@@ -111,6 +112,23 @@ func Parse(annotations map[string]string) (Options, []Problem) {
 		}
 	}
 	return o, problems
+}
+
+// Home returns the ID of the CLB that somebody made and that a Service belongs to; "" if it is one that is, or will be, made for
+// the Service. settled says that the controller has noted it: then what it noted counts over what a user writes.
+func Home(annotations map[string]string, settled bool) string {
+	noted := annotations[LoadBalancerID]
+	switch {
+	case settled && slices.Contains(strings.Split(annotations[Applied], ","), ExistingID):
+		return noted
+	case settled && noted != "":
+		return ""
+	}
+	var o Options
+	if byName[ExistingID].Value.set(&o, annotations[ExistingID]) != nil {
+		return ""
+	}
+	return o.ExistingID
 }
 
 // excludedBy returns the name of an annotation that is set and that the key does not go together with, "" if none is.

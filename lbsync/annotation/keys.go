@@ -51,8 +51,11 @@ const (
 	DeleteProtection = Prefix + "delete-protection"
 	IPMode           = Prefix + "ip-mode"
 	Applied          = Prefix + "applied"
+	Region           = Prefix + "region"
 	NatIPv6          = k8sPrefix + "loadbalance-nat-ipv6"
 )
+
+const regionPattern = `[a-z]+(-[a-z]+)+(-[0-9]+)?`
 
 // AutoConfigSuffix ends the name of a TkeServiceConfig that the controller makes for a Service, behind the Service's name.
 const AutoConfigSuffix = "-auto-service-config"
@@ -111,7 +114,7 @@ var Keys = []Key{
 	{Name: DeleteProtection, Value: flag(func(o *Options) **bool { return &o.DeleteProtect }), Excludes: []string{ExistingID},
 		Doc:   "CLB's own protection against deletion, from the console too. The controller switches it off itself when the Service goes. When the annotation is removed it is switched off; without it, it stays as it is.",
 		DocZH: "CLB 自身的删除保护，控制台也无法删除。删除 Service 时由控制器自行关闭。移除该注解时关闭；从未设置时，保持现状。"},
-	{Name: CrossRegion, Value: pattern(`[a-z]+(-[a-z]+)+(-[0-9]+)?`, "a region like ap-shanghai", func(o *Options) *string { return &o.CrossRegion }), Fixed: true, Blocking: true,
+	{Name: CrossRegion, Value: pattern(regionPattern, "a region like ap-shanghai", func(o *Options) *string { return &o.CrossRegion }), Fixed: true, Blocking: true,
 		Doc:   "The CLB is in this region. Its targets are bound by address, through CCN, which has to connect the two VPCs. With " + ExistingID + ", the region of that CLB.",
 		DocZH: "CLB 位于该地域。后端按地址绑定，经由 CCN，两个 VPC 须已通过 CCN 互通。与 " + ExistingID + " 同用时，为该 CLB 所在地域。"},
 	{Name: CrossVPC, Value: pattern(`vpc-[0-9a-z]{8,}`, "a VPC ID like vpc-2ab3c4d5", func(o *Options) *string { return &o.CrossVPC }), Fixed: true, Blocking: true,
@@ -159,6 +162,9 @@ var Keys = []Key{
 	{Name: Applied, Value: list(`[a-z.]+/[0-9A-Za-z-]+`, "names of annotations", 20, func(o *Options) *[]string { return &o.Applied }), ReadOnly: true,
 		Doc:   "The annotations whose effect on the CLB is undone when they are removed.",
 		DocZH: "移除后需要撤销其对 CLB 影响的注解。"},
+	{Name: Region, Value: pattern(regionPattern, "a region like ap-shanghai", func(o *Options) *string { return &o.Region }), ReadOnly: true,
+		Doc:   "The region of the CLB, if it is not the cluster's.",
+		DocZH: "CLB 所在地域（与集群地域不同时）。"},
 	{Name: DirectAccess, Value: boolean(func(o *Options) *bool { return &o.DirectAccess }), Default: "false",
 		Doc:   "CLB sends to pods, by their addresses, and not to nodes: in networks in which the VPC can reach pods (VPC-CNI, or GlobalRouter with routes). Works without node ports. Pods in the network of their node are left out.",
 		DocZH: "CLB 直接转发到 Pod 地址，不经过节点：要求 VPC 可以直达 Pod（VPC-CNI，或有路由的 GlobalRouter）。不需要 NodePort。使用主机网络的 Pod 不绑定。"},

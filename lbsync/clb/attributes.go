@@ -13,11 +13,10 @@ import (
 	clbapi "github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/clb/v20180317"
 
 	"github.com/clbsync/clbsync/lbsync"
-	"github.com/clbsync/clbsync/lbsync/annotation"
 )
 
 // place puts into an order what is taken at creation only. The owner's tags and what the kind of CLB decides are not of it.
-func place(req *clbapi.CreateLoadBalancerRequest, p *annotation.CreateParameters) {
+func place(req *clbapi.CreateLoadBalancerRequest, p *lbsync.Order) {
 	if p == nil {
 		return
 	}
@@ -156,8 +155,8 @@ func (c *Client) balancer(lb *clbapi.LoadBalancer) lbsync.Instance {
 }
 
 // bought is as much of an order as CLB tells of what it led to.
-func bought(lb *clbapi.LoadBalancer) *annotation.CreateParameters {
-	p := &annotation.CreateParameters{
+func bought(lb *clbapi.LoadBalancer) *lbsync.Order {
+	p := &lbsync.Order{
 		AddressIPVersion: version(lb),
 		VipIsp:           deref(lb.VipIsp),
 		SlaType:          deref(lb.SlaType),
@@ -167,13 +166,13 @@ func bought(lb *clbapi.LoadBalancer) *annotation.CreateParameters {
 		p.ProjectID = new(int(*lb.ProjectId))
 	}
 	if net := lb.NetworkAttributes; net != nil && deref(net.InternetChargeType) != "" {
-		p.InternetAccessible = &annotation.InternetAccessible{InternetChargeType: deref(net.InternetChargeType)}
+		p.InternetAccessible = &lbsync.InternetAccess{InternetChargeType: deref(net.InternetChargeType)}
 	}
 	if zone := lb.MasterZone; zone != nil && deref(zone.Zone) != "" { // by name and by number, as both may be ordered
 		p.MasterZoneID = fmt.Sprintf("%s %d", deref(zone.Zone), deref(zone.ZoneId))
 	}
 	for _, s := range lb.SnatIps {
-		p.SnatIPs = append(p.SnatIPs, annotation.SnatIP{SubnetID: deref(s.SubnetId), IP: deref(s.Ip)})
+		p.SnatIPs = append(p.SnatIPs, lbsync.SnatIP{SubnetID: deref(s.SubnetId), IP: deref(s.Ip)})
 	}
 	return p
 }

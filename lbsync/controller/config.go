@@ -21,6 +21,9 @@ import (
 // CLB never overlap, Health apart; calls for different ones do.
 type Cloud interface {
 	lbsync.API
+	// Tag sets a tag of a CLB; Untag removes it, and succeeds if it is gone already.
+	Tag(ctx context.Context, id, key, value string) error
+	Untag(ctx context.Context, id, key string) error
 	// Find returns the CLBs whose tags prove the owner's ownership, the oldest first; nil if there is none.
 	Find(ctx context.Context, owner lbsync.Owner) ([]lbsync.Instance, error)
 	// Observe returns the CLB as it is. The error is of the Kind NotFound if there is no such CLB.
@@ -41,6 +44,8 @@ type Config struct {
 	Cloud     Cloud
 	Settings  lbsync.Settings
 	Instances Instances
+	// Regions returns what Cloud is, for CLBs in another region. Nil: there are none, and Services that ask for one fail.
+	Regions func(region string) (Cloud, error)
 	// TargetQuota reads how many targets a listener may have, 0 if CLB does not say. Nil: it is not known,
 	// and a Service of more nodes than that fails.
 	TargetQuota func(ctx context.Context) (int, error)

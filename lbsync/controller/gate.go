@@ -18,7 +18,6 @@ import (
 
 	"github.com/clbsync/clbsync/internal/readinessgate"
 	"github.com/clbsync/clbsync/lbsync"
-	"github.com/clbsync/clbsync/lbsync/annotation"
 )
 
 const (
@@ -218,16 +217,16 @@ type gateWork struct {
 func (r *gateRound) servicesOf(p *gatedPod) ([]*lbsync.GateService, error) {
 	var out []*lbsync.GateService
 	for _, svc := range r.c.selecting(p) {
-		view := r.views[keyOf(svc)]
+		view := r.views[ownKey(svc)]
 		if view == nil {
-			options, problems := annotation.Parse(svc.Annotations)
-			snap, unsure, err := r.c.snapshot(lbsync.Service{Service: svc, Options: options, Problems: problems})
+			actual := r.c.memory.lastActual(keyOf(svc))
+			snap, own, unsure, err := r.c.snapshotOf(svc, actual)
 			if err != nil {
 				return nil, err
 			}
-			v := snap.GateService(snap.Services[0], r.c.memory.lastActual(keyOf(svc)), unsure)
+			v := snap.GateService(own, actual, unsure)
 			view = &v
-			r.views[keyOf(svc)] = view
+			r.views[ownKey(svc)] = view
 		}
 		out = append(out, view)
 	}

@@ -29,20 +29,36 @@ func (c *Controller) gather(svc *corev1.Service, actual *lbsync.LoadBalancer) (s
 	options, problems := annotation.Parse(svc.Annotations)
 	service := lbsync.Service{Service: svc, Options: options, Problems: problems}
 	// Before the nodes are read: a change of one that this reading misses finds who it concerns.
-	c.memory.reaches(keyOf(svc), reachOf(service, actual))
+	c.memory.reaches(ownKey(svc), reachOf([]lbsync.Service{service}, actual))
 	return c.snapshot(service)
 }
 
-// snapshot returns all that decides about the CLB of a Service that has no Slices yet, as the caches have it now.
-func (c *Controller) snapshot(service lbsync.Service) (snap lbsync.Snapshot, unsure bool, err error) {
-	svc := service.Service
+// snapshot returns all that decides about the CLB of Services that have no Slices yet, as the caches have it now.
+func (c *Controller) snapshot(services ...lbsync.Service) (snap lbsync.Snapshot, unsure bool, err error) {
 	hosts, unsure, err := c.allHosts()
 	if err != nil {
 		return snap, false, err
 	}
+	for i := range services {
+		if services[i], err = c.withEndpoints(services[i]); err != nil {
+			return snap, false, err
+		}
+	}
+	return lbsync.Snapshot{
+		Settings: c.settings,
+		Services: services,
+		Hosts:    hosts,
+
+		TargetQuota: int(c.quota.targets.Load()),
+	}, unsure, nil
+}
+
+// withEndpoints returns the Service with what the caches have of its endpoints.
+func (c *Controller) withEndpoints(service lbsync.Service) (lbsync.Service, error) {
+	svc := service.Service
 	found, err := c.slices.ByIndex(bySlice, svc.Namespace+"/"+svc.Name)
 	if err != nil {
-		return snap, false, err
+		return service, err
 	}
 	endpoints := make([]*discoveryv1.EndpointSlice, len(found))
 	for i := range found {
@@ -51,11 +67,5 @@ func (c *Controller) snapshot(service lbsync.Service) (snap lbsync.Snapshot, uns
 	// The order of a cache is random. That of nodes does not matter; of two slices with one address the last counts.
 	slices.SortFunc(endpoints, func(a, b *discoveryv1.EndpointSlice) int { return cmp.Compare(a.Name, b.Name) })
 	service.Slices, service.Gated = endpoints, c.gates.admitted(svc.Namespace)
-	return lbsync.Snapshot{
-		Settings: c.settings,
-		Services: []lbsync.Service{service},
-		Hosts:    hosts,
-
-		TargetQuota: int(c.quota.targets.Load()),
-	}, unsure, nil
+	return service, nil
 }

@@ -64,9 +64,13 @@ type reach struct {
 	hosts    map[string]bool // of its targets
 }
 
-// reachOf returns the reach of the CLB of a Service; while its targets are not known (nil), any node matters.
-func reachOf(svc lbsync.Service, actual *lbsync.LoadBalancer) reach {
-	out := reach{bound: actual != nil && !svc.Spread(), selected: svc.Options.Backends != ""}
+// reachOf returns the reach of the CLB of Services; while its targets are not known (nil), any node matters.
+func reachOf(services []lbsync.Service, actual *lbsync.LoadBalancer) reach {
+	out := reach{bound: actual != nil}
+	for _, svc := range services {
+		out.bound = out.bound && !svc.Spread()
+		out.selected = out.selected || svc.Options.Backends != ""
+	}
 	if out.bound {
 		out.hosts = make(map[string]bool, len(actual.Targets))
 		for b := range actual.Targets {
@@ -133,7 +137,9 @@ func (c *Controller) hostChanged(node string, names map[string]bool) {
 	}
 	for _, o := range found {
 		slice := o.(*discoveryv1.EndpointSlice)
-		serving[key{Namespace: slice.Namespace, Name: serviceOf(slice)}] = true
+		if svc, err := c.services.Services(slice.Namespace).Get(serviceOf(slice)); err == nil {
+			serving[keyOf(svc)] = true
+		}
 	}
 	c.each(func(k key, r reach) bool {
 		if !r.bound || serving[k] {

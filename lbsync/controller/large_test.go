@@ -45,6 +45,8 @@ func (c *instant) CreateListeners(_ context.Context, lb string, listeners []lbsy
 	}
 	return ids, nil
 }
+func (c *instant) Tag(context.Context, string, string, string) error               { return c.write() }
+func (c *instant) Untag(context.Context, string, string) error                     { return c.write() }
 func (c *instant) ModifyLoadBalancer(context.Context, lbsync.InstanceChange) error { return c.write() }
 func (c *instant) ModifyListener(context.Context, string, lbsync.Listener) error   { return c.write() }
 func (c *instant) Register(context.Context, string, []lbsync.Change) error         { return c.write() }
