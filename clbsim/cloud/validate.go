@@ -111,6 +111,9 @@ func (c *Config) validateNetwork(p *problems) {
 			if c.LoadBalancers[j].ID == c.LoadBalancers[i].ID {
 				p.add("loadBalancers[%d].id: %s is also loadBalancers[%d]", i, c.LoadBalancers[i].ID, j)
 			}
+			if vip := c.LoadBalancers[i].VIP; vip.IsValid() && c.LoadBalancers[j].VIP == vip {
+				p.add("loadBalancers[%d].vip: %s is also that of loadBalancers[%d]", i, vip, j)
+			}
 		}
 	}
 	for i := range c.SecurityGroups {
