@@ -11,7 +11,6 @@ import (
 
 	yaml "go.yaml.in/yaml/v3"
 
-	"github.com/clbsync/clbsync/internal/golden"
 	"github.com/clbsync/clbsync/internal/helm"
 	"github.com/clbsync/clbsync/provider"
 )
@@ -34,17 +33,7 @@ func TestEveryValueIsDocumented(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("| Value | Default | Meaning |\n| --- | --- | --- |\n")
 	rows(t, &b, doc.Content[0], "")
-	file := filepath.Join(helm.Chart(), "README.md")
-	readme, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, begun := strings.Cut(string(readme), tableBegin)
-	_, after, ended := strings.Cut(rest, tableEnd)
-	if !begun || !ended {
-		t.Fatalf("%s has no place for the table, between %q and %q", file, tableBegin, tableEnd)
-	}
-	golden.File(t, file, before+tableBegin+b.String()+tableEnd+after)
+	replaceTable(t, filepath.Join(helm.Chart(), "README.md"), tableBegin, tableEnd, b.String())
 }
 
 // rows writes the rows of a group: those of its members, if it has some with comments of their own, else its own.
