@@ -54,6 +54,8 @@ func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == "/version":
 		answer(map[string]string{"major": "1", "minor": "37", "gitVersion": "v1.37.2"})
+	case r.URL.Path == "/healthz":
+		_, _ = io.WriteString(w, "ok")
 	case r.URL.Query().Get("watch") != "":
 		w.WriteHeader(http.StatusOK)
 		w.(http.Flusher).Flush()

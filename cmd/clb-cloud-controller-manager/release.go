@@ -25,8 +25,8 @@ func (p *program) mayRelease(ctx context.Context, client kubernetes.Interface) e
 		return nil
 	}
 	namespace, deployment, _ := strings.Cut(p.unlessDeployment, "/")
-	switch _, err := client.AppsV1().Deployments(namespace).Get(ctx, deployment, metav1.GetOptions{}); {
-	case apierrors.IsNotFound(err):
+	switch d, err := client.AppsV1().Deployments(namespace).Get(ctx, deployment, metav1.GetOptions{}); {
+	case apierrors.IsNotFound(err), err == nil && d.DeletionTimestamp != nil:
 		return nil
 	case err != nil:
 		return fmt.Errorf("--unless-deployment=%s: %w", p.unlessDeployment, err)
