@@ -52,6 +52,7 @@ type Settings struct {
 	ClusterID         string // "cls-…", the tag of everything that is ours
 	VPCID             string // "vpc-…"
 	ClassOnly         bool   // only Services of LoadBalancerClass are ours, not those without a class
+	Release           bool   // no Service is to have a CLB any more: those that are ours go, as if each Service were deleted
 	ControlPlaneNodes bool   // control plane nodes are targets too
 	NotReady          NotReadyPolicy
 	Drift             DriftPolicy // of Services that name none
@@ -205,7 +206,7 @@ func Blocked(skips []Skip) bool {
 
 // Wants reports whether a CLB of ours should serve the Service.
 func (s Settings) Wants(svc *corev1.Service) bool {
-	if svc.Spec.Type != corev1.ServiceTypeLoadBalancer || svc.DeletionTimestamp != nil {
+	if s.Release || svc.Spec.Type != corev1.ServiceTypeLoadBalancer || svc.DeletionTimestamp != nil {
 		return false
 	}
 	if svc.Spec.LoadBalancerClass == nil {

@@ -60,7 +60,7 @@ verifyInterval: 1h
 			Timing: lbsync.Timing{HealthDeadline: 5 * time.Minute, Programming: 3 * time.Second, Poll: 500 * time.Millisecond, Damping: time.Second},
 			Gate:   lbsync.GateSettings{NodeAgent: true, Deadline: 90 * time.Second},
 		},
-		Credentials: Credentials{"AKIDx", "keyx", "tokenx"},
+		Credentials: Credentials{SecretID: "AKIDx", SecretKey: "keyx", Token: "tokenx"},
 		Endpoints:   Endpoints{"http://127.0.0.1:8090", "https://cvm.internal.tencentcloudapi.com", "http://[::1]:1/tag", "http://sts", "http://md"},
 		RateLimits:  RateLimits{15, map[string]float64{"DescribeTargets": 2.5}},
 		Gather:      20 * time.Millisecond, VerifyInterval: time.Hour,

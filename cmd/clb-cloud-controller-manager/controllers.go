@@ -79,6 +79,11 @@ func (p *program) loadBalancers(ic app.ControllerInitContext, cc *config.Complet
 		if err != nil {
 			return nil, false, err
 		}
+		if p.deleteOf != "" {
+			if err := p.mayRelease(ctx, client); err != nil {
+				return nil, false, err
+			}
+		}
 		c, err := lbcontroller.New(lbcontroller.Config{
 			Client:    client,
 			Informers: cc.SharedInformers,
@@ -108,6 +113,9 @@ func (p *program) loadBalancers(ic app.ControllerInitContext, cc *config.Complet
 			defer cancel()
 			c.Run(ctx)
 		})
+		if p.deleteOf != "" {
+			p.running.Go(func() { p.awaitRelease(ctx, c, cc.SharedInformers.Core().V1().Services().Informer().HasSynced) })
+		}
 		return nil, true, nil
 	}
 }
