@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/clbsync/clbsync/lab/image"
+	"github.com/clbsync/clbsync/images/image"
 )
 
 // Names of the images, as pods say them.
