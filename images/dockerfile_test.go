@@ -94,3 +94,20 @@ func TestDockerfileHasTheModulesGo(t *testing.T) {
 	}
 	t.Error("go.mod names no version of Go")
 }
+
+// The programs of make build say of themselves what those in images say.
+func TestMakefileStampsAsImagesAre(t *testing.T) {
+	content, err := os.ReadFile("../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(content)) {
+		if name, flags, found := strings.Cut(line, ":="); found && strings.TrimSpace(name) == "LDFLAGS" {
+			if want := LinkFlags(Stamps{Version: "$(VERSION)", Commit: "$(COMMIT)"}); strings.TrimSpace(flags) != want {
+				t.Errorf("LDFLAGS is %q, want %q", strings.TrimSpace(flags), want)
+			}
+			return
+		}
+	}
+	t.Error("the Makefile has no LDFLAGS")
+}

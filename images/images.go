@@ -105,10 +105,12 @@ func (i Image) labels(s Stamps) map[string]string {
 
 func (i Image) entrypoint() []string { return []string{"/" + i.Name} }
 
-// accounts are the users that an image knows, by name for whoever looks at its processes.
+// accounts are the users that an image knows, by name for whoever looks at its processes, and directories that programs
+// expect.
 var accounts = []image.File{
 	{Path: "/etc/passwd", Data: []byte("root:x:0:0:root:/:/nonexistent\nnonroot:x:65532:65532:nonroot:/:/nonexistent\n")},
 	{Path: "/etc/group", Data: []byte("root:x:0:\nnonroot:x:65532:\n")},
+	{Path: "/run", Mode: fs.ModeDir | 0o755}, // where iptables-legacy has its lock, unless the node's is mounted
 	{Path: "/tmp", Mode: fs.ModeDir | fs.ModeSticky | 0o777},
 }
 
