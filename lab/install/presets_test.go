@@ -85,7 +85,7 @@ func TestPresets(t *testing.T) {
 	}
 }
 
-// kept are the Services of the first preset, for the second one.
+// spread and kept are the Services of the first preset, for the second one.
 var spread, kept *corev1.Service
 
 // full is the cluster's cloud-controller-manager: nodes wait for it, and an upgrade comes while traffic flows.
@@ -176,9 +176,9 @@ func (s *scene) besideCCM() {
 	s.step("uninstall", s.uninstall)
 }
 
-// k3s and beside-tke serve Services of one class, and no others.
-func (s *scene) byClass(preset string, agents bool) {
-	s.step("install", func() { s.must(s.Install(s.ctx, preset, LabValues(build.ReleaseTag))) })
+// byClass serves Services of one class, and no others.
+func (s *scene) byClass(preset string, values Values, agents bool) (served []*corev1.Service) {
+	s.step("install", func() { s.must(s.Install(s.ctx, preset, LabValues(build.ReleaseTag).Merge(values))) })
 	s.rules(agents)
 	s.step("Services work", func() {
 		foreign := s.service("foreign", "")
@@ -188,13 +188,24 @@ func (s *scene) byClass(preset string, agents bool) {
 		if left := e2e.Balancers(s.state(), foreign.UID); len(left) > 0 {
 			s.t.Errorf("a Service without a class has a load balancer, and is another controller's: %+v", left)
 		}
-		s.delete(spread, kept, foreign)
+		s.delete(foreign)
+		served = []*corev1.Service{spread, kept}
 	})
 	s.step("helm test", s.test)
-	s.step("uninstall", s.uninstall)
+	return served
 }
 
-func (s *scene) k3s() { s.byClass("k3s", true) }
+// k3s is uninstalled with the wish that its CLBs are deleted, which names the cluster.
+func (s *scene) k3s() {
+	served := s.byClass("k3s", Values{"uninstall": Values{"deleteLoadBalancersOf": e2e.ClusterID}}, true)
+	s.step("uninstall", s.uninstall)
+	for _, svc := range served {
+		if left := e2e.Balancers(s.state(), svc.UID); len(left) > 0 {
+			s.t.Errorf("CLBs of Service %s are left after an uninstallation that was to delete them: %+v", svc.Name, left)
+		}
+	}
+	s.delete(served...) // nothing holds them any more
+}
 
 // besideTKE has no agents: kube-proxy serves the NodePorts, as TKE has it. Its namespace takes nothing but what Pod Security
 // calls restricted.
@@ -203,7 +214,9 @@ func (s *scene) besideTKE() {
 		s.must(s.SetProxy(s.ctx, n.Name, cluster.KubeProxy))
 	}
 	s.namespace(Namespace, map[string]string{"pod-security.kubernetes.io/enforce": "restricted"})
-	s.byClass("beside-tke", false)
+	served := s.byClass("beside-tke", nil, false)
+	s.delete(served...)
+	s.step("uninstall", s.uninstall)
 }
 
 // agentOnly serves NodePorts and health check ports, for whichever controller of load balancers there is.
