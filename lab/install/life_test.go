@@ -65,6 +65,9 @@ func (s *scene) life() {
 	s.must(err)
 	s.must(s.AwaitWeights(s.ctx, spread.UID, map[string]int{"n1": 10, "n2": 10, added.Name: 10}))
 
+	s.loseInstance(added)
+	s.must(s.AwaitWeights(s.ctx, spread.UID, map[string]int{"n1": 10, "n2": 10}))
+
 	// Policies, pods and annotations change; one annotation is wrong, and the Event says so again and again.
 	_, err = s.ChangeService(s.ctx, shop, spread.Name, func(svc *corev1.Service) { weighted(svc) })
 	s.must(err)
@@ -92,11 +95,9 @@ func (s *scene) life() {
 	}}}))
 	s.must(s.Deploy(s.ctx, e2e.Workload{Namespace: shop, App: "web"}))
 
-	// Services come and go; Prometheus asks; the node that lost its instance goes.
+	// Services come and go; Prometheus asks.
 	s.delete(s.service("passing", ""))
 	s.scrape()
-	s.loseInstance(added)
-	s.must(s.AwaitWeights(s.ctx, spread.UID, map[string]int{"n1": 10, "n2": 10}))
 	s.compare()
 }
 
@@ -117,7 +118,7 @@ func (s *scene) loseInstance(n cluster.Node) {
 	s.must(err)
 	_, err = s.AwaitNode(s.ctx, n.Name, "that it is gone", func(n *corev1.Node) bool { return n == nil })
 	s.must(err)
-	s.must(s.RemoveNode(s.ctx, n.Name)) // what is left of it: routes to its pods
+	s.must(s.Cluster.RemoveNode(s.ctx, n.Name)) // what is left of it: routes to its pods
 }
 
 // scrape reads the controllers' metrics as Prometheus does, with a token of an account that may, and looks which build runs.

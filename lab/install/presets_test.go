@@ -109,12 +109,12 @@ func (s *scene) full() {
 		s.checkKept(kept, pods)
 	})
 	s.step("helm test", s.test)
+	s.step("a whole life of Services and nodes", s.life)
 	s.step("upgrade under load", func() {
 		s.upgrade("full", values.Merge(Values{
 			"controller": Values{"image": Values{"tag": NextTag}}, "agent": Values{"image": Values{"tag": NextTag}},
 		}))
 	})
-	s.step("a whole life of Services and nodes", s.life)
 	s.step("uninstall", s.uninstall)
 	// What the controller has made outlives it: clients must not notice that somebody changes how it is installed.
 	for _, svc := range []*corev1.Service{spread, kept} {
