@@ -42,7 +42,7 @@ const ReleaseTag = "lab"
 
 // What the programs in them say of themselves.
 const (
-	ReleaseVersion = "v0.0.0-lab"
+	ReleaseVersion = "v99.0.0"
 	ReleaseCommit  = "1ab1ab1ab1ab"
 )
 

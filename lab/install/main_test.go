@@ -54,15 +54,21 @@ func TestMain(m *testing.M) {
 // scene is one test's view of the lab.
 type scene struct {
 	*Site
-	t   *testing.T
-	ctx context.Context
+	t     *testing.T
+	ctx   context.Context
+	since map[account]int // requests before it
 }
 
 func begin(t *testing.T, limit time.Duration) *scene {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	t.Cleanup(cancel)
-	return &scene{Site: shared, t: t, ctx: ctx}
+	s := &scene{Site: shared, t: t, ctx: ctx}
+	for _, name := range []string{Namespace, shop} {
+		s.namespace(name, nil)
+	}
+	s.since = s.mark()
+	return s
 }
 
 func (s *scene) must(err error) {
@@ -258,9 +264,11 @@ func (s *scene) test() {
 	}
 }
 
-// uninstall removes the installation; nothing of it may stay, in the cluster or on a node.
+// uninstall removes the installation; nothing of it may stay, in the cluster or on a node. Up to then no right may have lacked:
+// later, rights go before the programs that have them.
 func (s *scene) uninstall() {
 	s.t.Helper()
+	s.forbidden()
 	out, err := s.Helm.Uninstall(s.ctx, Release, Namespace)
 	if err != nil {
 		s.t.Fatalf("helm uninstall: %v\n%s\n%s", err, out, s.explain(s.ctx))
@@ -295,12 +303,12 @@ func (s *scene) requests(a account) []Request {
 	return requests
 }
 
-// forbidden fails the test for each kind of request that was refused for want of a right, in what was asked since the mark.
-func (s *scene) forbidden(since map[account]int) {
+// forbidden fails the test for each kind of request that was refused for want of a right, since the test began.
+func (s *scene) forbidden() {
 	s.t.Helper()
 	for _, a := range []account{controllerAccount, agentAccount} {
 		seen := map[string]bool{}
-		for _, r := range s.requests(a)[since[a]:] {
+		for _, r := range s.requests(a)[s.since[a]:] {
 			if what := r.Verb + " " + r.resource(); r.Forbidden() && !seen[what] {
 				seen[what] = true
 				s.t.Errorf("forbidden: %s", r)
