@@ -4,7 +4,7 @@
 // the lab's kubelets from the images that package images has built, and the simulated CLB in the place of the cloud.
 //
 // Its tests hold that each preset of the chart works end to end, that an upgrade costs no request, that an uninstallation
-// leaves no rule on a node, and that both programs are granted what they ask for and nothing else (Rights). It decides
+// leaves no rule on a node, and that both programs are granted what they ask for and nothing else. It decides
 // nothing of how the chart is made.
 package install
 

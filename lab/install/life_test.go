@@ -23,6 +23,7 @@ import (
 	"github.com/clbsync/clbsync/lab/build"
 	"github.com/clbsync/clbsync/lab/cluster"
 	"github.com/clbsync/clbsync/lab/e2e"
+	"github.com/clbsync/clbsync/lab/install/rights"
 )
 
 var getOptions metav1.GetOptions
@@ -193,7 +194,7 @@ func (s *scene) compare() {
 	for a, reasons := range excused {
 		requests := s.requests(a)
 		unused := map[string]bool{}
-		for _, r := range Unused(s.grants(a), requests) {
+		for _, r := range rights.Unused(s.grants(a), requests) {
 			unused[r.String()] = true
 			if reasons[r.String()] == "" {
 				s.t.Errorf("%s may %s, and never did: take the right away, or say in excused why it is needed", a, r)

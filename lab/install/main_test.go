@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,6 +24,7 @@ import (
 	"github.com/clbsync/clbsync/clbsim/admin"
 	"github.com/clbsync/clbsync/lab/cluster"
 	"github.com/clbsync/clbsync/lab/e2e"
+	"github.com/clbsync/clbsync/lab/install/rights"
 	"github.com/clbsync/clbsync/lab/probe"
 )
 
@@ -294,11 +296,11 @@ const (
 func (a account) user() string { return "system:serviceaccount:" + Namespace + ":" + string(a) }
 
 // requests returns what an account asked of the API server so far.
-func (s *scene) requests(a account) []Request {
+func (s *scene) requests(a account) []rights.Request {
 	s.t.Helper()
 	file, err := os.Open(s.AuditLog())
 	s.must(err)
-	requests, err := ReadAudit(file, a.user())
+	requests, err := rights.ReadAudit(file, a.user())
 	s.must(errors.Join(err, file.Close()))
 	return requests
 }
@@ -309,7 +311,7 @@ func (s *scene) forbidden() {
 	for _, a := range []account{controllerAccount, agentAccount} {
 		seen := map[string]bool{}
 		for _, r := range s.requests(a)[s.since[a]:] {
-			if what := r.Verb + " " + r.resource(); r.Forbidden() && !seen[what] {
+			if what := r.Verb + " " + r.What(); r.Forbidden() && !seen[what] {
 				seen[what] = true
 				s.t.Errorf("forbidden: %s", r)
 			}
@@ -324,7 +326,7 @@ func (s *scene) mark() map[account]int {
 }
 
 // grants are what roles give an account.
-func (s *scene) grants(a account) []Grant {
+func (s *scene) grants(a account) []rights.Grant {
 	s.t.Helper()
 	isOurs := func(subjects []rbacv1.Subject) bool {
 		return slices.ContainsFunc(subjects, func(sub rbacv1.Subject) bool {
@@ -332,14 +334,14 @@ func (s *scene) grants(a account) []Grant {
 		})
 	}
 	api := s.Client.RbacV1()
-	var grants []Grant
+	var grants []rights.Grant
 	everywhere, err := api.ClusterRoleBindings().List(s.ctx, metav1.ListOptions{})
 	s.must(err)
 	for _, b := range everywhere.Items {
 		if isOurs(b.Subjects) {
 			role, err := api.ClusterRoles().Get(s.ctx, b.RoleRef.Name, metav1.GetOptions{})
 			s.must(err)
-			grants = append(grants, Grant{Rules: role.Rules})
+			grants = append(grants, rights.Grant{Rules: role.Rules})
 		}
 	}
 	somewhere, err := api.RoleBindings("").List(s.ctx, metav1.ListOptions{})
@@ -348,7 +350,7 @@ func (s *scene) grants(a account) []Grant {
 		if !isOurs(b.Subjects) {
 			continue
 		}
-		g := Grant{Namespace: b.Namespace}
+		g := rights.Grant{Namespace: b.Namespace}
 		if b.RoleRef.Kind == "ClusterRole" {
 			role, err := api.ClusterRoles().Get(s.ctx, b.RoleRef.Name, metav1.GetOptions{})
 			s.must(err)
@@ -361,4 +363,11 @@ func (s *scene) grants(a account) []Grant {
 		grants = append(grants, g)
 	}
 	return grants
+}
+
+func TestValuesMerge(t *testing.T) {
+	got := Values{"a": Values{"b": 1, "c": 2}, "d": 3}.Merge(Values{"a": Values{"c": 4}, "e": 5})
+	if diff := cmp.Diff(Values{"a": Values{"b": 1, "c": 4}, "d": 3, "e": 5}, got); diff != "" {
+		t.Error(diff)
+	}
 }

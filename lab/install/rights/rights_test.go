@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package install
+package rights
 
 import (
 	"fmt"
@@ -56,12 +56,5 @@ func TestUnusedRights(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("unused rights (-want +got):\n%s", diff)
-	}
-}
-
-func TestValuesMerge(t *testing.T) {
-	got := Values{"a": Values{"b": 1, "c": 2}, "d": 3}.Merge(Values{"a": Values{"c": 4}, "e": 5})
-	if diff := cmp.Diff(Values{"a": Values{"b": 1, "c": 4}, "d": 3, "e": 5}, got); diff != "" {
-		t.Error(diff)
 	}
 }

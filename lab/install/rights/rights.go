@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package install
+// Package rights compares what a program asked of the API server, by its audit log, with what roles grant it. It reads and
+// compares only; the tests of lab/install call it.
+package rights
 
 import (
 	"bufio"
@@ -41,8 +43,8 @@ func (r Request) String() string {
 	return fmt.Sprintf("%s %s (%d) by %s: %s", r.Verb, r.URI, r.Response.Code, r.User.Username, r.Annotations["authorization.k8s.io/reason"])
 }
 
-// resource is the resource as a rule names it.
-func (r Request) resource() string {
+// What is the resource as a rule names it, with its subresource.
+func (r Request) What() string {
 	if r.Object.Subresource != "" {
 		return r.Object.Resource + "/" + r.Object.Subresource
 	}
@@ -94,8 +96,8 @@ func (r Right) String() string {
 	return text
 }
 
-// rights takes grants apart.
-func rights(grants []Grant) []Right {
+// apart returns the single rights of grants, each once.
+func apart(grants []Grant) []Right {
 	var all []Right
 	for _, g := range grants {
 		for _, rule := range g.Rules {
@@ -120,11 +122,11 @@ func rights(grants []Grant) []Right {
 
 // uses reports whether a request needed the right.
 func (r Right) uses(q Request) bool {
-	return !q.Forbidden() && r.Verb == q.Verb && r.Group == q.Object.Group && r.Resource == q.resource() &&
+	return !q.Forbidden() && r.Verb == q.Verb && r.Group == q.Object.Group && r.Resource == q.What() &&
 		(r.Namespace == "" || r.Namespace == q.Object.Namespace) && (r.Name == "" || r.Name == q.Object.Name)
 }
 
 // Unused returns the rights that no request needed. A rule with a wildcard is never used: nothing asks for "*".
 func Unused(grants []Grant, requests []Request) []Right {
-	return slices.DeleteFunc(rights(grants), func(r Right) bool { return slices.ContainsFunc(requests, r.uses) })
+	return slices.DeleteFunc(apart(grants), func(r Right) bool { return slices.ContainsFunc(requests, r.uses) })
 }
