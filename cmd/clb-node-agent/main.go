@@ -12,10 +12,11 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
+
+	"github.com/clbsync/clbsync/internal/version"
 )
 
-// version is set when a release is linked.
-var version = "dev"
+const name = "clb-node-agent"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -35,10 +36,11 @@ func command() *cobra.Command {
 		Long: `clb-node-agent runs on every node. It installs iptables chains for the NodePorts of all Services
 (policy Cluster: any endpoint, masqueraded; policy Local: endpoints on this node, client address kept) and
 answers load balancers on healthCheckNodePorts. It needs the capabilities NET_ADMIN and NET_RAW.`,
-		Version:       version,
+		Version:       version.Version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.SetVersionTemplate(version.Line(name) + "\n")
 	root.AddCommand(runCommand(), cleanupCommand(), explainCommand(), checkCommand())
 	return root
 }

@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 
+	"github.com/clbsync/clbsync/internal/version"
 	"github.com/clbsync/clbsync/nodeagent"
 	"github.com/clbsync/clbsync/nodeagent/agent"
 	"github.com/clbsync/clbsync/nodeagent/iptables"
@@ -83,6 +84,7 @@ func runCommand() *cobra.Command {
 
 func (o *options) config() (agent.Config, error) {
 	c := agent.Config{
+		Build:    agent.Build{Version: version.Version(), Commit: version.Commit()},
 		NodeName: o.nodeName(), Mode: agent.Mode(o.mode), Variant: iptables.Variant(o.variant), Localhost: o.localhost, ReadinessGate: o.gates, Drain: o.drain,
 		Address: o.address, Profiling: o.profiling, MinSync: o.minSync, CheckEvery: o.check, VerifyEvery: o.verify, StuckAfter: o.stuck, CompareEvery: o.compare, ModeEvery: o.modeEvery,
 	}
@@ -167,7 +169,7 @@ func (o *options) client() (kubernetes.Interface, error) {
 	if err != nil {
 		return nil, fmt.Errorf("how to reach the API server (--kubeconfig): %w", err)
 	}
-	config.UserAgent = "clb-node-agent/" + version
+	config.UserAgent = version.UserAgent(name)
 	config.ContentType, config.AcceptContentTypes = "application/vnd.kubernetes.protobuf", "application/vnd.kubernetes.protobuf,application/json"
 	return kubernetes.NewForConfig(config)
 }

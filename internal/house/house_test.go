@@ -58,6 +58,8 @@ var arrows = map[string][]string{
 	"nodeagent/":                       {"nodeagent", "nodeagent/", "internal/readinessgate"},
 	"clbsim":                           {"clbsim/"},
 	"clbsim/":                          {"clbsim", "clbsim/"},
+	"images":                           {"images/"},
+	"images/":                          {"images", "images/"},
 }
 
 func TestArrowsPointOneWay(t *testing.T) {

@@ -5,6 +5,8 @@ package image
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -13,7 +15,51 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/opencontainers/go-digest"
 )
+
+// layer is a layer whose digest is known.
+type layer struct {
+	entries []File
+	diffID  digest.Digest // of the uncompressed tar
+	size    int64         // of the same, in bytes
+}
+
+func newLayer(files []File) (layer, error) {
+	entries, err := layerEntries(files)
+	if err != nil {
+		return layer{}, err
+	}
+	digester := digest.Canonical.Digester()
+	counted := &counter{w: digester.Hash()}
+	if err := writeLayer(counted, entries); err != nil {
+		return layer{}, err
+	}
+	return layer{entries: entries, diffID: digester.Digest(), size: counted.n}, nil
+}
+
+// write writes the layer's tar, and fails if it is not the one whose digest is known.
+func (l layer) write(w io.Writer) error {
+	digester := digest.Canonical.Digester()
+	if err := writeLayer(io.MultiWriter(w, digester.Hash()), l.entries); err != nil {
+		return err
+	}
+	if digester.Digest() != l.diffID {
+		return errors.New("a source file changed while it was read")
+	}
+	return nil
+}
+
+// gzip returns the layer compressed, without a name or a time in it.
+func (l layer) gzip() ([]byte, error) {
+	var compressed bytes.Buffer
+	zw := gzip.NewWriter(&compressed)
+	if err := errors.Join(l.write(zw), zw.Close()); err != nil {
+		return nil, err
+	}
+	return compressed.Bytes(), nil
+}
 
 // File is one file of an image: exactly one of Source, Data and Link says what is in it. A File with none of them is
 // an empty directory if Mode has fs.ModeDir, and an empty file otherwise.
