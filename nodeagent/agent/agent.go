@@ -127,6 +127,7 @@ func (a *Agent) loop(ctx context.Context) error {
 	wait.Go(func() { a.observe(ctx) })
 	wait.Go(func() { a.watchReturnPath(ctx) })
 	wait.Go(func() { a.watchMode(ctx) })
+	wait.Go(func() { a.checkMark(ctx) })
 	if a.mode == Override {
 		wait.Go(func() { a.compare(ctx) })
 	}
