@@ -41,7 +41,7 @@ build: ## The programs, into bin/.
 
 .PHONY: update
 update: ## Rewrite golden files and the reference pages that come out of the code.
-	go test ./lbsync/... ./provider/... -update
+	go test ./lbsync/... ./provider/... ./internal/manual ./internal/kubectl -update
 
 ##@ Hold it to its word
 

@@ -48,9 +48,13 @@ type state struct {
 	ensuring bool                  // EnsuringLoadBalancer was written, its end was not
 	skips    map[lbsync.Skip]bool  // reported, those of nodes apart
 	nodes    map[lbsync.Reason]int // how many nodes are left out
-	shown    string                // the plan that was shown last; "": none was since plans were carried out
-	written  time.Time             // when conditions were last written
-	stale    time.Time             // since when the messages of conditions alone are old; zero: they are not
+
+	restricted   bool // a security group of ours was seen at the CLB that goes
+	awaitedOrder bool // a CLB that may have been ordered was waited for
+
+	shown   string    // the plan that was shown last; "": none was since plans were carried out
+	written time.Time // when conditions were last written
+	stale   time.Time // since when the messages of conditions alone are old; zero: they are not
 }
 
 func newState() *state {
