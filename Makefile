@@ -57,7 +57,7 @@ dist: ## All that a release has, into dist/: images with SBOMs, the chart, kubec
 
 .PHONY: update
 update: ## Rewrite golden files and the reference pages that come out of the code.
-	go test ./lbsync/... ./provider/... ./charts/... -update
+	go test ./lbsync/... ./provider/... ./charts/... ./internal/manual ./internal/kubectl -update
 
 ##@ Hold it to its word
 

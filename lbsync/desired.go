@@ -4,7 +4,6 @@ package lbsync
 
 import (
 	"fmt"
-	"net/netip"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -74,12 +73,17 @@ func Desired(s Snapshot) (LoadBalancer, []Skip) {
 	if s.Existing != "" {
 		skips = append(skips, s.share(&lb, parts)...)
 	}
+	if lb.Present && first.Options.ExistingID == "" {
+		ranges, _ := SourceRanges(first)
+		lb.Instance.Access = access(ranges, lb.Listeners)
+	}
 	return lb, skips
 }
 
 // service adds what one Service asks for to lb.
 func (s Snapshot) service(lb *LoadBalancer, svc Service, hosts *Hosts) []Skip {
-	skips := manifestSkips(svc)
+	ranges, wrong := SourceRanges(svc)
+	skips := append(manifestSkips(svc), rangeSkips(svc, ranges, wrong)...)
 	choice, notSelected := hosts.selected(svc)
 	skips = append(skips, notSelected...)
 	for _, port := range svc.Spec.Ports {
@@ -132,14 +136,6 @@ func manifestSkips(svc Service) []Skip {
 	}
 	if families := svc.Spec.IPFamilies; len(families) == 1 && families[0] == corev1.IPv6Protocol {
 		warn("spec.ipFamilies", UnsupportedFamily, true, "spec.ipFamilies is [IPv6]: only IPv4 CLBs are supported, so the Service gets none; add IPv4")
-	}
-	for _, r := range svc.Spec.LoadBalancerSourceRanges {
-		// A CLB that lets everybody in is not what a list of ranges asks for, so there is none at all.
-		if p, err := netip.ParsePrefix(r); err != nil || p.Bits() != 0 {
-			warn("spec.loadBalancerSourceRanges", RangesRefused, true, "spec.loadBalancerSourceRanges has %q: ranges other than 0.0.0.0/0 are not supported yet, and the Service would be open to everybody; "+
-				"remove spec.loadBalancerSourceRanges, or restrict the addresses in a NetworkPolicy or the nodes' security group", r)
-			break
-		}
 	}
 	if svc.Options.WeightByPods && (!local(svc) || !svc.Options.BindNodesOfPods) {
 		warn("annotation "+annotation.WeightByPods, WeightsIgnored, false, "Annotation %s has no effect: it needs externalTrafficPolicy: Local and %s: \"true\"", annotation.WeightByPods, annotation.BindNodesOfPods)

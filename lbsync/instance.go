@@ -47,11 +47,12 @@ type (
 // Attributes are the settings of a CLB that are changed in place, and only on a CLB whose tags prove that it is ours. The
 // zero value of each asks for nothing in desired: the CLB keeps what it has.
 type Attributes struct {
-	SecurityGroups []string // "sg-…"; not nil and empty asks for none
-	PassToTarget   *bool    // the security groups of the CLB alone decide about its traffic
-	DeleteProtect  *bool    // CLB's own protection against deletion
-	SnatPro        *bool    // it reaches targets outside of its VPC by addresses of its own
-	Bandwidth      int      // Mbps, 1 to 2048, of a public CLB
+	Access         []AccessRule // who reaches which listener, by a security group of our own; not nil and empty: everybody, and no such group
+	SecurityGroups []string     // "sg-…"; not nil and empty asks for none
+	PassToTarget   *bool        // the security groups of the CLB alone decide about its traffic
+	DeleteProtect  *bool        // CLB's own protection against deletion
+	SnatPro        *bool        // it reaches targets outside of its VPC by addresses of its own
+	Bandwidth      int          // Mbps, 1 to 2048, of a public CLB
 }
 
 // Attribute names one of the Attributes, for people.
@@ -59,6 +60,7 @@ type Attribute string
 
 // The attributes.
 const (
+	AttributeSourceRanges   Attribute = "source ranges"
 	AttributeSecurityGroups Attribute = "security groups"
 	AttributePassToTarget   Attribute = "pass to target"
 	AttributeDeleteProtect  Attribute = "delete protection"
@@ -72,6 +74,7 @@ var attributes = []struct {
 	text func(Attributes) string // the same for the same setting; "": asks for nothing
 	copy func(to *Attributes, from Attributes)
 }{
+	{AttributeSourceRanges, func(a Attributes) string { return AccessText(a.Access) }, func(to *Attributes, from Attributes) { to.Access = from.Access }},
 	{AttributeSecurityGroups, func(a Attributes) string { return groupsText(a.SecurityGroups) }, func(to *Attributes, from Attributes) { to.SecurityGroups = from.SecurityGroups }},
 	{AttributePassToTarget, func(a Attributes) string { return switchText(a.PassToTarget) }, func(to *Attributes, from Attributes) { to.PassToTarget = from.PassToTarget }},
 	{AttributeDeleteProtect, func(a Attributes) string { return switchText(a.DeleteProtect) }, func(to *Attributes, from Attributes) { to.DeleteProtect = from.DeleteProtect }},
@@ -117,11 +120,11 @@ func (a Attributes) Text(name Attribute) string {
 	return ""
 }
 
-// String is all that is set, in one line.
+// String is all that is set, in one line; that nobody is kept out goes without saying.
 func (a Attributes) String() string {
 	var parts []string
 	for _, attribute := range attributes {
-		if text := attribute.text(a); text != "" {
+		if text := attribute.text(a); text != "" && (attribute.name != AttributeSourceRanges || len(a.Access) > 0) {
 			parts = append(parts, string(attribute.name)+" "+text)
 		}
 	}
@@ -163,6 +166,7 @@ func (i Instance) clone() Instance {
 	i.Tags = maps.Clone(i.Tags)
 	i.VIPs = slices.Clone(i.VIPs)
 	i.SecurityGroups = slices.Clone(i.SecurityGroups)
+	i.Access = slices.Clone(i.Access)
 	return i
 }
 
@@ -207,6 +211,9 @@ func (c InstanceChange) without(name Attribute) *InstanceChange {
 func diffAttributes(actual, desired Instance) *InstanceChange {
 	if !desired.Owner.Owns(actual.Tags) {
 		return nil
+	}
+	if actual.Access == nil {
+		actual.Access = []AccessRule{} // Of a CLB that was made just now nobody has read any.
 	}
 	change := InstanceChange{From: actual, To: actual.clone()}
 	change.To.Attributes = desired.Attributes.over(actual.Attributes)

@@ -100,6 +100,9 @@ func (i Instance) describe() string {
 	if i.Order != nil {
 		s += " with " + i.Order.String()
 	}
+	if len(i.Access) > 0 {
+		s += " source ranges " + AccessText(i.Access)
+	}
 	return s
 }
 

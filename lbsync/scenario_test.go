@@ -56,7 +56,7 @@ func TestScenarios(t *testing.T) {
 }
 
 // equal compares load balancers: an absent map is an empty one.
-var equal = cmp.Options{cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{})}
+var equal = cmp.Options{cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})}
 
 // world is a cluster and the CLB that serves it, in which time passes only where a step waits.
 type world struct {

@@ -7,14 +7,17 @@ import (
 	"maps"
 	"net/netip"
 
+	corev1 "k8s.io/api/core/v1"
 	cloudprovider "k8s.io/cloud-provider"
 	"k8s.io/cloud-provider/app"
 	"k8s.io/cloud-provider/app/config"
 	"k8s.io/cloud-provider/names"
+	componentconfig "k8s.io/component-base/config"
 	genericapp "k8s.io/controller-manager/app"
 	"k8s.io/controller-manager/controller"
 	"k8s.io/klog/v2"
 
+	"github.com/clbsync/clbsync/lbsync"
 	"github.com/clbsync/clbsync/lbsync/clb"
 	lbcontroller "github.com/clbsync/clbsync/lbsync/controller"
 	"github.com/clbsync/clbsync/provider"
@@ -98,6 +101,10 @@ func (p *program) loadBalancers(ic app.ControllerInitContext, cc *config.Complet
 				q, err := p.client.Quotas(ctx)
 				return q.Targets, err
 			},
+			Owned: func(ctx context.Context) ([]lbsync.Owned, error) {
+				return p.client.Owned(ctx, p.config.Settings.ClusterID)
+			},
+			About:   leaseOf(cc.ComponentConfig.Generic.LeaderElection),
 			Workers: int(cc.ComponentConfig.ServiceController.ConcurrentServiceSyncs),
 			Gather:  p.config.Gather,
 			Verify:  p.config.VerifyInterval,
@@ -118,6 +125,15 @@ func (p *program) loadBalancers(ic app.ControllerInitContext, cc *config.Complet
 		}
 		return nil, true, nil
 	}
+}
+
+// leaseOf is what Events are about that concern the whole cluster: the leader's Lease, where people look for what becomes
+// of this program; nil without leader election.
+func leaseOf(e componentconfig.LeaderElectionConfiguration) *corev1.ObjectReference {
+	if !e.LeaderElect {
+		return nil
+	}
+	return &corev1.ObjectReference{APIVersion: "coordination.k8s.io/v1", Kind: "Lease", Namespace: e.ResourceNamespace, Name: e.ResourceName}
 }
 
 // instances puts the client behind the interface of the provider.

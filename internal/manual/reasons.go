@@ -112,10 +112,13 @@ var reasonTable = []Reason{
 	{"RemovalHeld", Warning, Text{"Most targets would go for reasons that are about nodes; they stay for now.", "大部分后端将因节点原因被移除，暂时保留。"}, Text{"Look at the nodes and the selector; clbsync.io/allow-removal: \"true\" lets them go.", "检查节点和选择器；clbsync.io/allow-removal: \"true\" 可放行。"}},
 	{"DriftDetected", Warning, Text{"Somebody else changed the CLB: what, and between which two times.", "CLB 被他人改动：内容及发生的时间段。"}, Text{"Find out who; clbsync.io/drift decides whether it is set right.", "查明改动者；由 clbsync.io/drift 决定是否改回。"}},
 
+	{"LoadBalancerLeft", Warning, Text{"The Service goes and its CLB stays: somebody took its tags off, so it is nobody's here to delete.", "Service 已删除但 CLB 保留：其标签已被人移除，控制器无权删除。"}, Text{"Delete the CLB in the console if nobody needs it.", "若无人使用，请在控制台删除该 CLB。"}},
+	{"OrphansFound", Warning, Text{"On the leader's Lease: something in the cloud carries this cluster's tags and belongs to no Service, in two readings 10 minutes apart or more.", "位于选主的 Lease 上：云上有资源带有本集群的标签，但不属于任何 Service（两次读取间隔至少 10 分钟）。"}, Text{"kubectl clb orphans lists it, and deletes what you name.", "用 kubectl clb orphans 查看，并删除指定的资源。"}},
+
 	{"BadAnnotation", Warning, Text{"An annotation cannot be followed.", "某个注解无法执行。"}, Text{"Mend it: see annotations.md.", "修正注解，参见 annotations.zh-CN.md。"}},
 	{"UnsupportedProtocol", Warning, Text{"A port has a protocol that CLB has not.", "端口协议不受 CLB 支持。"}, Text{"Use TCP or UDP.", "改用 TCP 或 UDP。"}},
 	{"UnsupportedIPFamily", Warning, Text{"The Service is IPv6 only.", "Service 仅为 IPv6。"}, Text{"Add IPv4 to spec.ipFamilies.", "在 spec.ipFamilies 中加入 IPv4。"}},
-	{"UnsupportedSourceRanges", Warning, Text{"spec.loadBalancerSourceRanges cannot be kept, so there is no CLB.", "无法满足 spec.loadBalancerSourceRanges，因此不创建 CLB。"}, Text{"Remove it, or restrict addresses in the nodes' security group.", "移除该字段，或用节点安全组限制来源。"}},
+	{"UnsupportedSourceRanges", Warning, Text{"spec.loadBalancerSourceRanges cannot be kept, so nothing is created or changed.", "无法满足 spec.loadBalancerSourceRanges，因此不做任何创建或变更。"}, Text{"Remove it, or restrict addresses in the nodes' security group.", "移除该字段，或用节点安全组限制来源。"}},
 	{"NoNodePort", Warning, Text{"A port has no nodePort.", "端口没有 nodePort。"}, Text{"Set spec.allocateLoadBalancerNodePorts to true.", "将 spec.allocateLoadBalancerNodePorts 设为 true。"}},
 	{"PortTaken", Warning, Text{"Another listener has the place (TKE: E4014).", "监听器的位置已被占用（TKE：E4014）。"}, Text{"Delete that listener, or use another port.", "删除该监听器，或换用其他端口。"}},
 	{"SessionTimeoutClamped", Log, Text{"The affinity timeout is brought into CLB's range.", "会话保持时间被限制到 CLB 允许的范围。"}, Text{}},

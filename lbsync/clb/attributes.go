@@ -63,16 +63,17 @@ func (c *Client) ModifyLoadBalancer(ctx context.Context, to lbsync.InstanceChang
 	}
 	var refused lbsync.Refusals
 	var rest []lbsync.Attribute
+	set := false
 	for _, name := range to.Changes() {
-		if name != lbsync.AttributeSecurityGroups {
+		switch {
+		case name != lbsync.AttributeSecurityGroups && name != lbsync.AttributeSourceRanges:
 			rest = append(rest, name)
-			continue
-		}
-		req := clbapi.NewSetLoadBalancerSecurityGroupsRequest()
-		req.LoadBalancerId, req.SecurityGroups = &to.To.ID, pointers(to.To.SecurityGroups)
-		_, err := change(ctx, c, to.To.ID, nil, actionSecurityGroups, c.clb.SetLoadBalancerSecurityGroupsWithContext, req)
-		if err := leaveOut(&refused, to.To, name, err); err != nil {
-			return err
+		case set: // by the other one: they share a request
+		default:
+			set = true
+			if err := leaveOut(&refused, to.To, name, c.setAccess(ctx, to)); err != nil {
+				return err
+			}
 		}
 	}
 	for parts := [][]lbsync.Attribute{rest}; len(rest) > 0 && len(parts) > 0; {
@@ -88,6 +89,14 @@ func (c *Client) ModifyLoadBalancer(ctx context.Context, to lbsync.InstanceChang
 		}
 	}
 	return unlessNone(refused)
+}
+
+// bindGroups makes groups those that are bound to a CLB, and no others.
+func (c *Client) bindGroups(ctx context.Context, lb string, groups []string) error {
+	req := clbapi.NewSetLoadBalancerSecurityGroupsRequest()
+	req.LoadBalancerId, req.SecurityGroups = &lb, pointers(groups)
+	_, err := change(ctx, c, lb, nil, actionSecurityGroups, c.clb.SetLoadBalancerSecurityGroupsWithContext, req)
+	return err
 }
 
 // leaveOut notes an attribute that is refused for good and returns any other error.

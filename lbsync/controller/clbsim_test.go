@@ -55,7 +55,7 @@ func newWire(tb testing.TB, key string, objects ...runtime.Object) *wire {
 	cloud, err := clb.New(clb.Config{
 		Region: "ap-guangzhou", VPCID: "vpc-2ab3c4d5",
 		Credentials: clb.Credentials{SecretID: "AKIDEXAMPLE", SecretKey: key},
-		Endpoints:   clb.Endpoints{CLB: server.URL, CVM: server.URL, Tag: server.URL},
+		Endpoints:   clb.Endpoints{CLB: server.URL, CVM: server.URL, VPC: server.URL, Tag: server.URL},
 		RateLimits:  clb.RateLimits{Default: 10000},
 	})
 	if err != nil {

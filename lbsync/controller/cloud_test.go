@@ -136,6 +136,10 @@ func (f *fakeCloud) CreateLoadBalancer(ctx context.Context, want lbsync.Instance
 	return made, err
 }
 
+func (f *fakeCloud) DeleteSecurityGroups(ctx context.Context, owner lbsync.Owner) error {
+	return f.do(ctx, owner.ServiceUID, "DeleteSecurityGroups "+owner.ServiceUID, func() error { return nil })
+}
+
 func (f *fakeCloud) ordered() []*lbsync.LoadBalancer {
 	var all []*lbsync.LoadBalancer
 	for _, lb := range f.clbs {

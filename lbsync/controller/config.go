@@ -28,6 +28,8 @@ type Cloud interface {
 	Find(ctx context.Context, owner lbsync.Owner) ([]lbsync.Instance, error)
 	// Observe returns the CLB as it is. The error is of the Kind NotFound if there is no such CLB.
 	Observe(ctx context.Context, id string) (lbsync.LoadBalancer, error)
+	// DeleteSecurityGroups deletes those that were made for the owner, once no CLB has them. It succeeds if there are none.
+	DeleteSecurityGroups(ctx context.Context, owner lbsync.Owner) error
 	// Health returns the state of the targets of CLBs, whatever else is in flight for them; a target may be absent. A
 	// CLB that is gone is absent too, and takes no other with it. With an error, more CLBs may be missing.
 	Health(ctx context.Context, ids []string) (map[string]map[lbsync.Binding]lbsync.Health, error)

@@ -26,6 +26,8 @@ import (
 // instant is a cloud that does whatever it is asked, at once, and keeps nothing but counts.
 type instant struct{ made, writes int }
 
+func (c *instant) DeleteSecurityGroups(context.Context, lbsync.Owner) error { return nil }
+
 func (c *instant) Find(context.Context, lbsync.Owner) ([]lbsync.Instance, error) { return nil, nil }
 func (c *instant) Observe(context.Context, string) (lbsync.LoadBalancer, error) {
 	return lbsync.LoadBalancer{}, &lbsync.Error{Kind: lbsync.NotFound}

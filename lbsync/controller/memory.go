@@ -74,6 +74,9 @@ type state struct {
 
 	hold     time.Time // no sync before, unless a Service itself changes
 	failures int       // in a row
+
+	restricted   bool // a security group of ours was seen at the CLB that goes
+	awaitedOrder bool // a CLB that may have been ordered was waited for
 }
 
 func newState() *state { return &state{seat: newSeat()} }

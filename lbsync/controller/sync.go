@@ -423,11 +423,10 @@ func (c *Controller) retire(ctx context.Context, r *state, svc *corev1.Service, 
 			return outcome{err: err}
 		}
 		if len(found) == 0 {
-			c.tellDeleted(ctx, svc, last)
-			if !live || c.dryRun {
-				return outcome{}
+			if last == "" && c.mayAppear(ctx, r, svc) {
+				continue
 			}
-			return outcome{err: c.release(ctx, svc)}
+			return c.finish(ctx, r, svc, last, live)
 		}
 		if found[0].ID == last {
 			return outcome{present: true, err: fmt.Errorf("CLB %s is still found by its tags after its deletion", last)}
@@ -436,6 +435,7 @@ func (c *Controller) retire(ctx context.Context, r *state, svc *corev1.Service, 
 		if err != nil {
 			return outcome{present: true, err: err}
 		}
+		r.restricted = r.restricted || len(actual.Instance.Access) > 0
 		desired := lbsync.LoadBalancer{Instance: lbsync.Instance{Owner: owner}}
 		if c.dryRun {
 			c.show(ctx, r.seat, lbsync.Diff(actual, desired))
