@@ -188,7 +188,7 @@ func unavailable(desired lbsync.LoadBalancer, skips []lbsync.Skip) []lbsync.Skip
 	}
 	served := false
 	for l, a := range desired.Answering {
-		served = served || !desired.Idle[l] && (a.Nodes == nil || len(a.Nodes) > 0)
+		served = served || !desired.Idle[l] && !a.Direct && (a.Nodes == nil || len(a.Nodes) > 0)
 	}
 	if !served {
 		return nil
