@@ -84,8 +84,16 @@ func Desired(s Snapshot) (LoadBalancer, []Skip) {
 func (s Snapshot) service(lb *LoadBalancer, svc Service, hosts *Hosts) []Skip {
 	ranges, wrong := SourceRanges(svc)
 	skips := append(manifestSkips(svc), rangeSkips(svc, ranges, wrong)...)
-	choice, notSelected := hosts.selected(svc)
-	skips = append(skips, notSelected...)
+	skips = append(skips, familySkips(svc, s.CLB)...)
+	skips = append(skips, ignoredSkips(svc, s.Settings.Direct(svc))...)
+	var choice choice
+	if s.Settings.Direct(svc) {
+		skips = append(skips, podSkips(svc)...)
+	} else {
+		var notSelected []Skip
+		choice, notSelected = hosts.selected(svc, s.naming(svc))
+		skips = append(skips, notSelected...)
+	}
 	for _, port := range svc.Spec.Ports {
 		listener, portSkips := s.listener(svc, port)
 		skips = append(skips, portSkips...)
@@ -98,25 +106,7 @@ func (s Snapshot) service(lb *LoadBalancer, svc Service, hosts *Hosts) []Skip {
 			continue
 		}
 		lb.Listeners[listener.ListenerKey] = listener
-		nodes := endpointsOf(svc, port)
-		if nodes.none() {
-			lb.Idle[listener.ListenerKey] = true
-		}
-		lb.Answering[listener.ListenerKey] = answering(svc, port, nodes)
-		bound := weights(svc, listener.Protocol, nodes, choice)
-		if quota := s.TargetQuota; quota > 0 && len(bound) > quota {
-			skips = append(skips, Skip{Object: portName(port), Reason: QuotaExceeded, Warning: true, Message: fmt.Sprintf(
-				"Port %s is bound to %d of %d nodes, since CLB takes %d targets per listener (quota TOTAL_TARGET_BIND_QUOTA); ask for a larger quota, or choose nodes with the annotation %s",
-				portName(port), quota, len(bound), quota, annotation.Backends)})
-			ready := nodes.ready
-			if !local(svc) {
-				ready = nil // Any node answers: to follow the pods would cost a handover for each that moves.
-			}
-			bound = subset(bound, ready, quota, string(svc.UID))
-		}
-		for _, b := range bound {
-			lb.Targets[Binding{Listener: listener.ListenerKey, Target: b.target(uint16(port.NodePort))}] = b.weight
-		}
+		skips = append(skips, s.bind(lb, svc, port, listener.ListenerKey, choice, hosts)...)
 	}
 	return skips
 }
@@ -133,12 +123,6 @@ func manifestSkips(svc Service) []Skip {
 			effect = "nothing is created or changed for the Service until it is mended"
 		}
 		warn("annotation "+p.Name, BadAnnotation, p.Blocking, "Annotation %s has the value %q: %s; %s", p.Name, p.Value, p.Reason, effect)
-	}
-	if families := svc.Spec.IPFamilies; len(families) == 1 && families[0] == corev1.IPv6Protocol {
-		warn("spec.ipFamilies", UnsupportedFamily, true, "spec.ipFamilies is [IPv6]: only IPv4 CLBs are supported, so the Service gets none; add IPv4")
-	}
-	if svc.Options.WeightByPods && (!local(svc) || !svc.Options.BindNodesOfPods) {
-		warn("annotation "+annotation.WeightByPods, WeightsIgnored, false, "Annotation %s has no effect: it needs externalTrafficPolicy: Local and %s: \"true\"", annotation.WeightByPods, annotation.BindNodesOfPods)
 	}
 	return skips
 }
@@ -159,8 +143,8 @@ func (s Snapshot) listener(svc Service, port corev1.ServicePort) (Listener, []Sk
 		warn(UnsupportedProtocol, "Port %s has the protocol %s, which CLB does not have; it has TCP and UDP", portName(port), port.Protocol)
 		return Listener{}, skips
 	}
-	if port.NodePort == 0 {
-		warn(NoNodePort, "Port %s has no nodePort, so nodes cannot be bound; set spec.allocateLoadBalancerNodePorts to true", portName(port))
+	if port.NodePort == 0 && !s.Settings.Direct(svc) {
+		warn(NoNodePort, "Port %s has no nodePort, so nodes cannot be bound; set spec.allocateLoadBalancerNodePorts to true, or bind pods with the annotation %s", portName(port), annotation.DirectAccess)
 		return Listener{}, skips
 	}
 	l := Listener{
@@ -190,27 +174,12 @@ func (s Snapshot) check(svc Service, protocol Protocol) HealthCheck {
 		return HealthCheck{}
 	case protocol == UDP:
 		check.Type = CheckPing
-	case local(svc) && svc.Spec.HealthCheckNodePort != 0:
+	case local(svc) && svc.Spec.HealthCheckNodePort != 0 && !s.Settings.Direct(svc) && svc.IPVersion(s.CLB) != IPv6:
 		check.Type, check.Port, check.Path, check.Domain = CheckHTTP, uint16(svc.Spec.HealthCheckNodePort), healthPath, healthDomain
 	default:
 		check.Type = CheckTCP
 	}
 	return check
-}
-
-// answering returns where traffic for a Service port finds somebody: under Cluster each node passes it on.
-func answering(svc Service, port corev1.ServicePort, nodes endpoints) Answering {
-	a := Answering{Port: uint16(port.NodePort)}
-	if !local(svc) {
-		return a
-	}
-	a.Nodes = map[string]bool{}
-	for _, counts := range []map[string]int{nodes.ready, nodes.serving} {
-		for node := range counts {
-			a.Nodes[node] = true
-		}
-	}
-	return a
 }
 
 func local(svc Service) bool {

@@ -239,6 +239,7 @@ func (s Snapshot) instance(svc Service) (Instance, []Skip) {
 	}
 	var skips []Skip
 	i.Order, skips = order(o)
+	i.Order = svc.ordered(i.Order)
 	if i.Order != nil {
 		i.Name = cmp.Or(i.Order.LoadBalancerName, i.Name)
 	}

@@ -17,16 +17,18 @@ import (
 	"golang.org/x/tools/txtar"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
 	"github.com/clbsync/clbsync/internal/golden"
+	"github.com/clbsync/clbsync/internal/readinessgate"
 	"github.com/clbsync/clbsync/lbsync/annotation"
 )
 
 // A scenario is a story in stages. Each stage has the cluster's objects in NAME.yaml, which replace those of
 // the stage before kind by kind, and NAME.want, the golden: every step from the CLB that the stage before left, with
 // the time that passes while a step waits. The line "# no endpoints" takes the slices away. Health is what CLB would say after Settle; a target that the
-// comment line "# dead: HOST…" of a stage names is unhealthy in it; "# quota: N" is how many targets a listener may have; "# for: 20s" ends a stage after that time, whatever still waits.
+// comment line "# dead: HOST…" of a stage names is unhealthy in it; "# no instance: NODE…" names nodes that were looked up and have none; "# quota: N" is how many targets a listener may have; "# for: 20s" ends a stage after that time, whatever still waits.
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -62,6 +64,7 @@ var equal = cmp.Options{cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Ad
 type world struct {
 	snapshot Snapshot
 	slices   []*discoveryv1.EndpointSlice
+	pods     []*corev1.Pod
 	cloud    *fakeCloud
 	actual   LoadBalancer
 	memory   Memory
@@ -88,6 +91,12 @@ func (w *world) load(t *testing.T, data []byte) {
 				w.dead[h] = true
 			}
 		}
+		if names, ok := strings.CutPrefix(line, "# no instance:"); ok {
+			w.snapshot.Instances = map[string]string{}
+			for n := range strings.FieldsSeq(names) {
+				w.snapshot.Instances[n] = ""
+			}
+		}
 		if quota, ok := strings.CutPrefix(line, "# quota: "); ok {
 			if _, err := fmt.Sscan(quota, &w.snapshot.TargetQuota); err != nil {
 				t.Fatal(err)
@@ -106,6 +115,7 @@ func (w *world) load(t *testing.T, data []byte) {
 	var nodes []*corev1.Node
 	var epSlices []*discoveryv1.EndpointSlice
 	var services []Service
+	var pods []*corev1.Pod
 	for doc := range bytes.SplitSeq(data, []byte("\n---\n")) {
 		var kind struct{ Kind string }
 		decode(t, doc, &kind)
@@ -119,9 +129,11 @@ func (w *world) load(t *testing.T, data []byte) {
 			svc.Options, svc.Problems = annotation.Parse(svc.Annotations)
 			svc.Options.Applied = w.applied
 			services = append(services, svc)
+		case "Pod":
+			pods = append(pods, into[corev1.Pod](t, doc))
 		case "":
 		default:
-			t.Fatalf("kind %q: want Node, EndpointSlice or Service", kind.Kind)
+			t.Fatalf("kind %q: want Node, EndpointSlice, Service or Pod", kind.Kind)
 		}
 	}
 	if nodes != nil {
@@ -133,8 +145,20 @@ func (w *world) load(t *testing.T, data []byte) {
 	if epSlices != nil || bytes.Contains(data, []byte("# no endpoints")) {
 		w.slices = epSlices
 	}
+	if pods != nil {
+		w.pods = pods
+	}
 	for i := range w.snapshot.Services {
 		w.snapshot.Services[i].Slices = w.slices
+		w.snapshot.Services[i].PodWeights, w.snapshot.Services[i].Gated = map[types.UID]string{}, map[types.UID]bool{}
+		for _, pod := range w.pods {
+			if text, set := pod.Annotations[annotation.CustomWeight]; set {
+				w.snapshot.Services[i].PodWeights[pod.UID] = text
+			}
+			if readinessgate.In(pod) && !readinessgate.Since(pod).IsZero() {
+				w.snapshot.Services[i].Gated[pod.UID] = true
+			}
+		}
 	}
 }
 
@@ -160,6 +184,9 @@ func (w *world) run(t *testing.T) string {
 			w.now = w.until
 		}
 	}()
+	if w.snapshot.CLB = nil; w.actual.Present {
+		w.snapshot.CLB = &w.actual.Instance
+	}
 	desired, skips := Desired(w.snapshot)
 	for _, s := range append(skips, Fixed(w.actual, desired)...) {
 		fmt.Fprintf(&b, "skip %s: %s\n", s.Reason, s.Message)

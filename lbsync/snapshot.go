@@ -23,7 +23,11 @@ type Snapshot struct {
 	Services  []Service         // those that the CLB serves, the one with the first claim on a port first; at least one
 	Hosts     *Hosts            // of all nodes of the cluster, shared by many snapshots; nil: they are worked out from Nodes and Instances
 	Nodes     []*corev1.Node    // all of the cluster
-	Instances map[string]string // node name → instance ID, for nodes whose object does not say it; a node that is absent is not known (yet)
+	Instances map[string]string // node name → instance ID, for nodes whose object does not say it; "": it has none; a node that is absent is not known (yet)
+
+	// CLB is the one that there is, as last read; nil: there is none, or none is known. Where it is and what family it has
+	// stays, whatever the manifests say by now.
+	CLB *Instance
 
 	TargetQuota int // how many targets a listener may have, as CLB says; 0 is not known
 
@@ -41,10 +45,15 @@ type Service struct {
 	Options  annotation.Options           // from its annotations
 	Problems []annotation.Problem         // with its annotations
 	// Gated holds the pods, by UID, that nothing but their readiness gate keeps from being ready, or nothing any
-	// more. It is empty unless node agents serve them (GateSettings.NodeAgent).
+	// more. It is empty unless they are targets themselves (Settings.Direct), or node agents serve them (GateSettings.NodeAgent).
 	Gated map[types.UID]bool
 	// Leaving: the Service gives up what it has on the CLB, whatever its object says.
 	Leaving bool
+	// PodWeights is what the annotation custom-weight of pods says, by their UID. Pods without it are not in it, and it
+	// may be nil where pods are no targets.
+	PodWeights map[types.UID]string
+	// PodsUnknown says that the pods have not been seen yet, so Gated and PodWeights may lack some: see KeepPods.
+	PodsUnknown bool
 }
 
 // Settings is what the cloud config says about every CLB of the cluster.
@@ -56,6 +65,7 @@ type Settings struct {
 	ControlPlaneNodes bool   // control plane nodes are targets too
 	NotReady          NotReadyPolicy
 	Drift             DriftPolicy // of Services that name none
+	DirectAccess      bool        // pods are the targets of Services that do not say
 	UDPCheck          bool        // UDP listeners ping their targets; some accounts refuse it
 	Check             HealthCheck
 	Timing            Timing
@@ -172,7 +182,13 @@ const (
 	NodeNotReady        Reason = "NodeNotReady"
 	NodeNotSelected     Reason = "NodeNotSelected"
 	NodeBeyondQuota     Reason = "NodeBeyondQuota"
+	NodeNoAddress       Reason = "NodeWithoutIPv6"
 	QuotaExceeded       Reason = "TargetQuotaExceeded"
+	PodOnHost           Reason = "PodOnHostNetwork"
+	NoDirectTarget      Reason = "NoPodToBind"
+	TargetTaken         Reason = "TargetTaken"
+	AnnotationIgnored   Reason = "AnnotationIgnored"
+	SecondFamily        Reason = "SecondIPFamily"
 	Refused             Reason = "RefusedByCLB"
 	NoNodes             Reason = "UnAvailableLoadBalancer" // the stock controller's word
 	Duplicate           Reason = "DuplicateLoadBalancer"

@@ -43,11 +43,10 @@ type Options struct {
 	WeightByPods     bool        // under Local, weight a node by the number of its ready pods
 	Backends         string      // label selector of the nodes that are bound; empty: all
 	AllowRemoval     bool        // a held removal may go on
-	DirectAccess     bool        // pods are bound, by their addresses, in place of nodes
+	DirectAccess     *bool       // pods are bound, by their addresses, in place of nodes; nil: as the cloud config says
 	PodWeights       *PodWeights // of pods of StatefulSets, in direct access; nil: none
 	DrainTerminating bool        // in direct access, a pod that is going gets weight 0 before it is unbound
 	DrainNotReady    bool        // in direct access, any pod that is not ready gets weight 0
-	HoldDeletion     bool        // in direct access, a pod ends only when its weight is 0
 
 	// Its listeners.
 	ConfigName      string                 // of a TkeServiceConfig in the Service's namespace; empty: none

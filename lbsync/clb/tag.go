@@ -53,8 +53,8 @@ func failedResources(action string, failed []*tagapi.FailedResource) error {
 		return nil
 	}
 	code, message := deref(failed[0].Code), deref(failed[0].Message)
-	r := meaning(code, message)
-	e := &lbsync.Error{Kind: r.kind, Action: action, Code: code, Hint: r.hint, Err: errors.New(code + ": " + shorten(message))}
+	r := Meaning(action, code, message)
+	e := &lbsync.Error{Kind: r.Kind(), Action: action, Code: code, Hint: r.hint(), Err: errors.New(code + ": " + shorten(message))}
 	if e.Kind == lbsync.Unknown {
 		e.Kind, e.Hint = lbsync.Denied, hintTag
 	}

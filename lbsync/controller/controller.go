@@ -47,6 +47,7 @@ type Controller struct {
 	hosts     hosts
 	quota     *quota
 	healths   *healths
+	pods      *pods
 	gates     *gates // nil: readiness gates are not worked on
 	queue     *queue
 	memory    memory
@@ -76,10 +77,11 @@ func New(cfg Config) (*Controller, error) {
 	if err := c.watch(cfg); err != nil {
 		return nil, err
 	}
+	if c.pods, err = newPods(c, cfg); err != nil {
+		return nil, err
+	}
 	if cfg.Settings.Gate.Enabled && !cfg.DryRun {
-		if c.gates, err = newGates(c, cfg); err != nil {
-			return nil, err
-		}
+		c.gates = newGates(c)
 	}
 	return c, nil
 }
@@ -101,9 +103,10 @@ func (c *Controller) Run(ctx context.Context) {
 	lookups.Go(func() { c.instances.run(ctx) })
 	if c.waitForCaches(ctx) {
 		c.quota.first(ctx)
-		c.gates.first(ctx)
+		c.pods.first(ctx, c.settings)
 		lookups.Go(func() { c.quota.run(ctx) })
 		lookups.Go(func() { c.watchOrphans(ctx) })
+		lookups.Go(func() { c.pods.run(ctx, c) })
 		logger.Info("Started", "workers", c.workers, "cluster", c.settings.ClusterID, "classOnly", c.settings.ClassOnly, "dryRun", c.dryRun)
 		for range 2 * c.workers { // half of them for what is urgent
 			workers.Go(func() {

@@ -203,7 +203,7 @@ func unavailable(desired lbsync.LoadBalancer, skips []lbsync.Skip) []lbsync.Skip
 		if _, wanted := desired.Listeners[l]; !wanted {
 			continue
 		}
-		served = served || !desired.Idle[l] && (a.Nodes == nil || len(a.Nodes) > 0)
+		served = served || !desired.Idle[l] && !a.Direct && (a.Nodes == nil || len(a.Nodes) > 0)
 	}
 	if !served {
 		return nil

@@ -61,15 +61,17 @@ func (c *Controller) allHosts() (*lbsync.Hosts, bool, error) {
 type reach struct {
 	bound    bool            // only nodes with endpoints of its Service, and hosts, matter
 	selected bool            // its Service chooses nodes by label
+	pods     bool            // they are the targets of its Service
 	hosts    map[string]bool // of its targets
 }
 
 // reachOf returns the reach of the CLB of Services; while its targets are not known (nil), any node matters.
-func reachOf(services []lbsync.Service, actual *lbsync.LoadBalancer) reach {
+func reachOf(settings lbsync.Settings, services []lbsync.Service, actual *lbsync.LoadBalancer) reach {
 	out := reach{bound: actual != nil}
 	for _, svc := range services {
-		out.bound = out.bound && !svc.Spread()
+		out.bound = out.bound && !svc.Spread(settings, clbOf(actual))
 		out.selected = out.selected || svc.Options.Backends != ""
+		out.pods = out.pods || settings.Direct(svc)
 	}
 	if out.bound {
 		out.hosts = make(map[string]bool, len(actual.Targets))
@@ -78,6 +80,14 @@ func reachOf(services []lbsync.Service, actual *lbsync.LoadBalancer) reach {
 		}
 	}
 	return out
+}
+
+// clbOf returns the CLB itself, nil if there is none, or none is known.
+func clbOf(actual *lbsync.LoadBalancer) *lbsync.Instance {
+	if actual == nil || !actual.Present {
+		return nil
+	}
+	return &actual.Instance
 }
 
 func (c *Controller) nodeChanged(before, after *corev1.Node) {

@@ -128,7 +128,7 @@ func (s *sharing) gather() error {
 	for i, p := range s.parties {
 		services[i] = p.Service
 	}
-	s.memory.reaches(s.key, reachOf(services, s.r.actual))
+	s.memory.reaches(s.key, reachOf(s.settings, services, s.r.actual))
 	return nil
 }
 
@@ -240,6 +240,7 @@ func (s *sharing) pursue(ctx context.Context, begun time.Time) error {
 	actual := *r.actual
 	s.skips = append(s.skips, lbsync.Foreign(actual, s.desired)...)
 	s.skips = append(s.skips, r.tag...)
+	s.desired = s.snap.KeepPods(actual, s.desired)
 	if unsure {
 		s.desired = s.snap.Keep(actual, s.desired)
 	}
@@ -283,7 +284,7 @@ func (s *sharing) look() (unsure bool, err error) {
 		}
 		services = append(services, p.Service)
 	}
-	if s.snap, unsure, err = s.snapshot(services...); err != nil {
+	if s.snap, unsure, err = s.snapshot(s.r.actual, services...); err != nil {
 		return false, err
 	}
 	s.snap.Existing, s.snap.Actual, s.snap.Left = s.key.Name, *s.r.actual, left
@@ -526,7 +527,7 @@ func (c *Controller) snapshotOf(svc *corev1.Service, actual lbsync.LoadBalancer)
 		services[i] = lbsync.Service{Service: one, Options: options, Problems: problems}
 	}
 	slices.SortFunc(services, lbsync.ByClaim)
-	if snap, unsure, err = c.snapshot(services...); err != nil {
+	if snap, unsure, err = c.snapshot(&actual, services...); err != nil {
 		return snap, own, false, err
 	}
 	if shared(k) {

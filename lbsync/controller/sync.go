@@ -244,9 +244,17 @@ func (c *Controller) look(ctx context.Context, r *state, svc *corev1.Service, no
 	}
 	r.follow(r.seat, c.policyOf(snap.Services[0]), lbsync.LoadBalancer{})
 	f.Actual, f.Failure = c.actual(ctx, r, f.Desired.Instance, snap.Services[0])
+	if snap.CLB == nil && f.Actual.Present {
+		snap.CLB = &f.Actual.Instance
+		if f.Desired, f.Skips = lbsync.Desired(snap); lbsync.Blocked(f.Skips) {
+			c.report(ctx, r.seat, f.Skips)
+			return f
+		}
+	}
 	f.Skips = append(f.Skips, lbsync.Fixed(f.Actual, f.Desired)...)
 	f.Skips = append(f.Skips, lbsync.Foreign(f.Actual, f.Desired)...)
 	f.Skips = append(f.Skips, lbsync.Kept(f.Actual, f.Options)...)
+	f.Desired = snap.KeepPods(f.Actual, f.Desired)
 	if unsure {
 		f.Desired = snap.Keep(f.Actual, f.Desired)
 	} else {
