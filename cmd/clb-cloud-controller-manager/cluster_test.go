@@ -15,6 +15,7 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/clbsync/clbsync/internal/kubetest"
 )
@@ -62,7 +63,11 @@ func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		<-r.Context().Done()
 	case strings.HasSuffix(r.URL.Path, "/selfsubjectaccessreviews"):
 		var review authorizationv1.SelfSubjectAccessReview
-		_ = json.Unmarshal(body, &review)
+		if _, _, err := scheme.Codecs.UniversalDeserializer().Decode(body, nil, &review); err != nil { // JSON or protobuf
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		review.TypeMeta = metav1.TypeMeta{Kind: "SelfSubjectAccessReview", APIVersion: "authorization.k8s.io/v1"}
 		review.Status.Allowed = review.Spec.ResourceAttributes.Resource != c.denied
 		w.WriteHeader(http.StatusCreated)
 		answer(review)
@@ -72,6 +77,7 @@ func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		svc.ResourceVersion = "2"
 		answer(svc)
 	case r.Method == http.MethodPost:
+		w.Header().Set("Content-Type", r.Header.Get("Content-Type"))
 		w.WriteHeader(http.StatusCreated)
 		_, _ = w.Write(body)
 	case r.URL.Path == "/api/v1/services":
