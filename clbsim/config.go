@@ -34,6 +34,9 @@ type Subnet = cloud.Subnet
 // SecurityGroup admits clients to CLBs that are bound to it.
 type SecurityGroup = cloud.SecurityGroup
 
+// Certificate is one of the account's.
+type Certificate = cloud.Certificate
+
 // Config is everything that can be set. Start from Example or Load: the zero
 // value is not valid.
 type Config struct {

@@ -207,7 +207,6 @@ var wrongListeners = []wrong{
 	{"one port twice", "InvalidParameterValue", createListener(func(_ fixture, in *clb.CreateListenerRequest) { in.Ports = ptrs[int64](81, 81) })},
 	{"a port that is taken", "InvalidParameter.PortCheckFailed", createListener(func(_ fixture, in *clb.CreateListenerRequest) { in.Ports = ptrs[int64](80) })},
 	{"a protocol that does not exist", "InvalidParameterValue", createListener(func(_ fixture, in *clb.CreateListenerRequest) { in.Protocol = new("SCTP") })},
-	{"a protocol that is not simulated", "UnsupportedOperation", createListener(func(_ fixture, in *clb.CreateListenerRequest) { in.Protocol = new("HTTPS") })},
 	{"two names for one port", "InvalidParameterValue", createListener(func(_ fixture, in *clb.CreateListenerRequest) { in.ListenerNames = ptrs("a", "b") })},
 	{"a scheduler that does not exist", "InvalidParameterValue", createListener(func(_ fixture, in *clb.CreateListenerRequest) { in.Scheduler = new("RANDOM") })},
 	{"Kubernetes' affinity of 10800 s", "InvalidParameterValue", createListener(func(_ fixture, in *clb.CreateListenerRequest) { in.SessionExpireTime = new(int64(10800)) })},
@@ -279,7 +278,7 @@ func TestWrongRequestsAreRefused(t *testing.T) {
 	for _, group := range []struct {
 		name  string
 		cases []wrong
-	}{{"load balancers", wrongLoadBalancers}, {"listeners", wrongListeners}, {"targets", wrongTargets}, {"instances and tags", wrongNeighbours}} {
+	}{{"load balancers", wrongLoadBalancers}, {"listeners", wrongListeners}, {"targets", wrongTargets}, {"TLS and layer 7", wrongLayer7}, {"rules", wrongRules}, {"instances and tags", wrongNeighbours}} {
 		t.Run(group.name, func(t *testing.T) {
 			f := newFixture(t)
 			for _, tc := range group.cases {

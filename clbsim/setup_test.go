@@ -4,6 +4,7 @@ package clbsim_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http/httptest"
 	"strings"
@@ -28,6 +29,11 @@ const (
 	node1     = "ins-aaaa0001" // 10.0.0.11
 	node2     = "ins-aaaa0002" // 10.0.0.12
 	elsewhere = "ins-bbbb0001" // in vpc-other001
+
+	certRSA = "certrsa1"
+	certECC = "certecc1"
+	certOld = "certold1" // has expired
+	certCA  = "certca01"
 )
 
 // world is a simulator with the real SDK as its client.
@@ -56,6 +62,9 @@ func config() clbsim.Config {
 		{ID: node1, PrivateIP: "10.0.0.11", Name: "n1"},
 		{ID: node2, PrivateIP: "10.0.0.12", Name: "n2", Zone: "ap-guangzhou-4"},
 		{ID: elsewhere, PrivateIP: "10.9.0.11", VPC: "vpc-other001", Subnet: "subnet-x"},
+	}
+	cfg.Certificates = []clbsim.Certificate{
+		{ID: certRSA, Domains: []string{"a.example", "*.b.example"}}, {ID: certECC, Algorithm: "ECC"}, {ID: certOld, Expired: true}, {ID: certCA, CA: true},
 	}
 	return cfg
 }
@@ -221,4 +230,9 @@ func (w *world) targets(listener string) []admin.Target {
 	}
 	w.t.Fatalf("no listener %s", listener)
 	return nil
+}
+
+func jsonOf(v any) string {
+	b, _ := json.Marshal(v)
+	return string(b)
 }

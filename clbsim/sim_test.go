@@ -67,6 +67,7 @@ func TestEveryActionSpeaksToTheSDK(t *testing.T) {
 		t.Errorf("the listener reads back with session %d and check %+v", *got.SessionExpireTime, got.HealthCheck)
 	}
 	w.targetLife(t, lb, l)
+	w.ruleLife(t, lb)
 
 	tags := tag.NewTagResourcesRequest()
 	resource := "qcs::clb:ap-guangzhou:uin/100000000001:clb/" + lb
@@ -215,7 +216,7 @@ func TestRequestsThatMakeNoSense(t *testing.T) {
 		name, service, version, action, body, want string
 	}{
 		{"an unknown action", "clb", "2018-03-17", "CreateUnicorn", `{}`, "InvalidAction"},
-		{"an action that clbsim lacks", "clb", "2018-03-17", "CreateRule", `{}`, "InvalidAction"},
+		{"an action that clbsim lacks", "clb", "2018-03-17", "CreateTargetGroup", `{}`, "InvalidAction"},
 		{"an action of another service", "cvm", "2017-03-12", "CreateListener", `{}`, "InvalidAction"},
 		{"a wrong version", "clb", "2017-03-12", "DescribeQuota", `{}`, "NoSuchVersion"},
 		{"an unknown service", "cos", "2018-03-17", "DescribeQuota", `{}`, "NoSuchProduct"},

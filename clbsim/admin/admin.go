@@ -22,6 +22,9 @@ type LoadBalancer = cloud.LoadBalancer
 // Listener is one listener in a State.
 type Listener = cloud.Listener
 
+// Rule is one forwarding rule in a State.
+type Rule = cloud.Rule
+
 // Target is one target in a State.
 type Target = cloud.Target
 

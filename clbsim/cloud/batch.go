@@ -14,10 +14,16 @@ import (
 // maxBatch is the number of targets in one batch request.
 const maxBatch = 500
 
-// group is what a batch request asks of one listener.
+// group is what a batch request asks of one listener, or of its rules.
 type group struct {
 	listener *listener
-	refs     []targetRef
+	parts    []part
+}
+
+// part is what a batch request asks of one pool.
+type part struct {
+	pool *pool
+	refs []targetRef
 }
 
 // batch checks a batch request and sorts it by listener. A listener that does
@@ -46,28 +52,53 @@ func (k *call) batch(lbID *string, in []*clb.BatchTarget) (*loadBalancer, []grou
 	}
 	var groups []group
 	for i, t := range in {
-		at := slices.IndexFunc(groups, func(g group) bool { return g.listener.id == *t.ListenerId })
+		l, err := k.listener(lb, "ListenerId", t.ListenerId)
+		if err != nil {
+			return nil, nil, err
+		}
+		p, err := l.poolOf(t.LocationId, nil, nil)
+		if err != nil {
+			return nil, nil, err
+		}
+		at := slices.IndexFunc(groups, func(g group) bool { return g.listener == l })
 		if at < 0 {
-			l, err := k.listener(lb, "ListenerId", t.ListenerId)
-			switch {
-			case err != nil:
-				return nil, nil, err
-			case t.LocationId != nil:
-				return nil, nil, errorf(codeInvalid, "LocationId is for HTTP and HTTPS listeners, %s is %s.", l.id, l.protocol)
-			}
 			at = len(groups)
 			groups = append(groups, group{listener: l})
 		}
-		groups[at].refs = append(groups[at].refs, refs[i])
+		groups[at].add(p, refs[i])
 	}
 	return lb, groups, nil
+}
+
+func (g *group) add(p *pool, r targetRef) {
+	for i := range g.parts {
+		if g.parts[i].pool == p {
+			g.parts[i].refs = append(g.parts[i].refs, r)
+			return
+		}
+	}
+	g.parts = append(g.parts, part{p, []targetRef{r}})
+}
+
+// change makes a change of every part of a group out of that of a pool. If one
+// part is refused, so is the group.
+func (g group) change(change func(*pool, []targetRef) (func(time.Time) string, *Error)) ([]func(time.Time) string, *Error) {
+	var effects []func(time.Time) string
+	for _, p := range g.parts {
+		effect, err := change(p.pool, p.refs)
+		if err != nil {
+			return nil, err
+		}
+		effects = append(effects, effect)
+	}
+	return effects, nil
 }
 
 // runBatch applies a change listener by listener. A listener whose change is
 // refused comes back in failed, with nothing of it applied, while the others
 // go on: the API answers success for both.
 func (k *call) runBatch(lb *loadBalancer, groups []group,
-	change func(*listener, []targetRef) (func(time.Time) string, *Error),
+	change func(*pool, []targetRef) (func(time.Time) string, *Error),
 ) (failed []*string, message string, err *Error) {
 	failed = []*string{}
 	var effects []func(time.Time) string
@@ -77,10 +108,10 @@ func (k *call) runBatch(lb *loadBalancer, groups []group,
 			failed, messages = append(failed, &g.listener.id), append(messages, k.Faults.FailureMessage)
 			continue
 		}
-		effect, err := change(g.listener, g.refs)
+		ofGroup, err := g.change(change)
 		switch {
 		case err == nil:
-			effects = append(effects, effect)
+			effects = append(effects, ofGroup...)
 		case err.Code == codeLimit || k.cloud.cfg.Assumptions.BatchFailure == WholeRequest:
 			return nil, "", err
 		default:
@@ -161,13 +192,14 @@ func batchModifyTargetWeight(k *call, in *clb.BatchModifyTargetWeightRequest) (*
 	var effects []func(time.Time) string
 	for i, r := range in.ModifyList {
 		l, err := k.listener(lb, fmt.Sprintf("ModifyList.%d.ListenerId", i), r.ListenerId)
-		switch {
-		case err != nil:
+		if err != nil {
 			return nil, err
-		case r.LocationId != nil || r.Domain != nil || r.Url != nil: //nolint:staticcheck // deprecated fields can still be sent
-			return nil, errorf(codeInvalid, "LocationId, Domain and Url are for HTTP and HTTPS listeners, %s is %s.", l.id, l.protocol)
 		}
-		effect, err := k.reweigh(l, refs[i])
+		p, err := l.poolOf(r.LocationId, r.Domain, r.Url) //nolint:staticcheck // deprecated fields can still be sent
+		if err != nil {
+			return nil, err
+		}
+		effect, err := k.reweigh(p, refs[i])
 		if err != nil {
 			return nil, err
 		}

@@ -40,6 +40,7 @@ type Config struct {
 	Subnets        []Subnet         `json:"subnets"`
 	Instances      []Instance       `json:"instances"`
 	SecurityGroups []SecurityGroup  `json:"securityGroups"`
+	Certificates   []Certificate    `json:"certificates"`
 	PublicVIPs     []netip.Prefix   `json:"publicVIPs"` // addresses of public CLBs
 	Quotas         map[string]int64 `json:"quotas"`     // by QuotaId
 	Tasks          Tasks            `json:"tasks"`
@@ -88,6 +89,16 @@ type Instance struct {
 type SecurityGroup struct {
 	ID    string         `json:"id"`
 	Allow []netip.Prefix `json:"allow"`
+}
+
+// Certificate is one of the account's, as listeners name it. The data path
+// makes a key and a certificate of its own for it.
+type Certificate struct {
+	ID        string   `json:"id"`
+	Domains   []string `json:"domains,omitempty"`   // for which it is valid, in the data path
+	Expired   bool     `json:"expired,omitempty"`   // CLB refuses it
+	CA        bool     `json:"ca,omitempty"`        // it signs clients' certificates
+	Algorithm string   `json:"algorithm,omitempty"` // default: RSA; a list has one certificate of each
 }
 
 // Tasks says how long asynchronous work takes.
@@ -145,6 +156,8 @@ const (
 	Keep         = "keep"
 	Fuzzy        = "fuzzy"
 	Exact        = "exact"
+	Required     = "required"
+	Moves        = "moves"
 )
 
 // Assumptions are the answers that CLB's documentation does not give. Each can
@@ -170,6 +183,7 @@ type Assumptions struct {
 	TerminatedInstance    string   `json:"terminatedInstance"`    // unbind: a deleted instance leaves its listeners; keep: it stays and is dead
 	PrivateIPFilter       string   `json:"privateIPFilter"`       // fuzzy: DescribeInstances matches parts of addresses; exact
 	ClientTokenTTL        Duration `json:"clientTokenTTL"`        // afterwards a token answers ClientTokenLimitExceeded
+	DefaultDomain         string   `json:"defaultDomain"`         // the default domain of a listener is deleted: required (another must be named), or moves (the oldest takes its place)
 	DeleteFrequencyWindow Duration `json:"deleteFrequencyWindow"` // 30 deletions in this window trip the guard
 }
 
@@ -179,6 +193,8 @@ const (
 	QuotaInternal  = "TOTAL_INTERNAL_CLB_QUOTA"
 	QuotaListeners = "TOTAL_LISTENER_QUOTA"
 	QuotaTargets   = "TOTAL_TARGET_BIND_QUOTA"
+	QuotaRules     = "TOTAL_LISTENER_RULE_QUOTA"
+	QuotaSnatIPs   = "TOTAL_SNAT_IP_QUOTA"
 )
 
 // Example is the built-in configuration: one region, network and credential
@@ -196,8 +212,8 @@ func Example() Config {
 		SecurityGroups: []SecurityGroup{{ID: "sg-demo0001", Allow: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}},
 		PublicVIPs:     []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")},
 		Quotas: map[string]int64{
-			QuotaPublic: 100, QuotaInternal: 100, QuotaListeners: 50, "TOTAL_LISTENER_RULE_QUOTA": 50,
-			QuotaTargets: 100, "TOTAL_SNAT_IP_QUOTA": 10, "TOTAL_ISP_CLB_QUOTA": 15, "TOTAL_FULL_PORT_RANGE_LISTENER_QUOTA": 1,
+			QuotaPublic: 100, QuotaInternal: 100, QuotaListeners: 50, QuotaRules: 50,
+			QuotaTargets: 100, QuotaSnatIPs: 10, "TOTAL_ISP_CLB_QUOTA": 15, "TOTAL_FULL_PORT_RANGE_LISTENER_QUOTA": 1,
 		},
 		Tasks:  Tasks{Delay: Duration(500 * time.Millisecond), Actions: map[string]Duration{}, Retention: Duration(time.Hour)},
 		Health: Health{Probe: ProbeSimulated, Speedup: 1, Source: netip.MustParseAddr("100.64.10.1")},
@@ -205,7 +221,7 @@ func Example() Config {
 			BatchTargets: Sync, BatchFailure: PerListener, RegisterBound: Duplicate, DeregisterUnbound: Refuse,
 			TargetIdentity: Strict, UniqueBackend: true, CreateReturnsIDs: true, CreateListed: AtOnce,
 			DomainStyle: Asked, LockCode: Always, UDPPing: true, UDPReschedule: true, HTTPVersionRequired: true,
-			UnprobedIsUnhealthy: true, TerminatedInstance: Unbind, PrivateIPFilter: Fuzzy,
+			UnprobedIsUnhealthy: true, TerminatedInstance: Unbind, PrivateIPFilter: Fuzzy, DefaultDomain: Required,
 			ClientTokenTTL: Duration(24 * time.Hour), DeleteFrequencyWindow: Duration(5 * time.Minute),
 		},
 	}

@@ -31,6 +31,7 @@ const (
 	codeFormat            = "InvalidParameter.FormatError"
 	codeLBNotFound        = "InvalidParameter.LBIdNotFound"
 	codeListenerNotFound  = "InvalidParameter.ListenerIdNotFound"
+	codeLocationNotFound  = "InvalidParameter.LocationNotFound"
 	codePortConflict      = "InvalidParameter.PortCheckFailed"
 	codeTokenDead         = "InvalidParameter.ClientTokenLimitExceeded"
 	codeValue             = "InvalidParameterValue"

@@ -3,6 +3,8 @@
 package cloud
 
 import (
+	"cmp"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -16,7 +18,7 @@ import (
 // Numbers have CLB's units: seconds and counts.
 type HealthCheck struct {
 	On           bool   `json:"on"`
-	Type         string `json:"type"` // TCP, HTTP, PING, CUSTOM
+	Type         string `json:"type"` // TCP, HTTP, HTTPS, GRPC, PING, CUSTOM
 	Interval     int64  `json:"interval"`
 	Timeout      int64  `json:"timeout"`
 	HealthNum    int64  `json:"healthNum"`
@@ -30,34 +32,43 @@ type HealthCheck struct {
 	Context      string `json:"context,omitempty"` // HEX or TEXT, of CUSTOM
 	Send         string `json:"send,omitempty"`
 	Receive      string `json:"receive,omitempty"`
-	SourceIPType int64  `json:"sourceIPType"` // 0 the VIP, 1 the range 100.64.0.0/10
+	SourceIPType int64  `json:"sourceIPType"`       // 0 the VIP, 1 the range 100.64.0.0/10
+	GRPCCode     string `json:"grpcCode,omitempty"` // of GRPC: 12, or 20,25, or 0-99
 }
 
-// The types of health checks on listeners of layer 4.
+// The types of health checks.
 const (
 	CheckTCP    = "TCP"
 	CheckHTTP   = "HTTP"
+	CheckHTTPS  = "HTTPS"
+	CheckGRPC   = "GRPC"
 	CheckPing   = "PING"
 	CheckCustom = "CUSTOM"
 )
 
 // newHealthCheck is what a listener has whose creator says nothing.
 // SourceIPType 1 is the default of accounts since 2023.
-func newHealthCheck(protocol string) HealthCheck {
+func newHealthCheck(on kind) HealthCheck {
 	h := HealthCheck{On: true, Type: CheckTCP, Interval: 5, Timeout: 2, HealthNum: 3, UnhealthNum: 3, HTTPCode: 31, HTTPMethod: "HEAD", HTTPPath: "/", SourceIPType: 1}
-	if protocol == "UDP" {
+	switch on.protocol {
+	case UDP:
 		h.Type = CheckPing
+	case HTTP, HTTPS:
+		h.Type = CheckHTTP
+	}
+	if on.v6 {
+		h.SourceIPType = 0
 	}
 	return h
 }
 
 // with returns the health check after a request has changed it, or what is
 // wrong with the request.
-func (h HealthCheck) with(in *clb.HealthCheck, protocol string, a Assumptions) (HealthCheck, *Error) {
+func (h HealthCheck) with(in *clb.HealthCheck, on kind, a Assumptions) (HealthCheck, *Error) {
 	if in == nil {
 		return h, nil
 	}
-	if err := checkRanges(in); err != nil {
+	if err := checkRanges(in, on); err != nil {
 		return h, err
 	}
 	set(&h.Type, in.CheckType)
@@ -69,7 +80,13 @@ func (h HealthCheck) with(in *clb.HealthCheck, protocol string, a Assumptions) (
 	set(&h.HTTPPath, in.HttpCheckPath)
 	set(&h.HTTPDomain, in.HttpCheckDomain)
 	set(&h.HTTPMethod, in.HttpCheckMethod)
-	set(&h.HTTPVersion, in.HttpVersion)
+	if h.Type != CheckGRPC {
+		h.GRPCCode = ""
+	}
+	set(&h.GRPCCode, in.ExtendedCode)
+	if !layer7(on.protocol) {
+		set(&h.HTTPVersion, in.HttpVersion)
+	}
 	set(&h.Context, in.ContextType)
 	set(&h.Send, in.SendContext)
 	set(&h.Receive, in.RecvContext)
@@ -80,14 +97,18 @@ func (h HealthCheck) with(in *clb.HealthCheck, protocol string, a Assumptions) (
 	if in.CheckPort != nil {
 		h.Port = max(*in.CheckPort, 0)
 	}
-	if in.CheckType != nil && protocol == "UDP" && h.Type == CheckPing && !a.UDPPing {
+	if in.CheckType != nil && on.protocol == UDP && h.Type == CheckPing && !a.UDPPing {
 		return h, errorf(codeValue, "CheckType should be CUSTOM in UDP listener.")
 	}
-	return h, h.check(protocol, a)
+	return h, h.check(on, a)
 }
 
 // checkRanges checks the numbers, each by itself.
-func checkRanges(in *clb.HealthCheck) *Error {
+func checkRanges(in *clb.HealthCheck, on kind) *Error {
+	interval, source := int64(2), int64(1)
+	if on.v6 {
+		interval, source = 5, 0
+	}
 	for _, f := range []struct {
 		name     string
 		value    *int64
@@ -95,11 +116,11 @@ func checkRanges(in *clb.HealthCheck) *Error {
 	}{
 		{"HealthSwitch", in.HealthSwitch, 0, 1},
 		{"TimeOut", in.TimeOut, 2, 60},
-		{"IntervalTime", in.IntervalTime, 2, 300},
+		{"IntervalTime", in.IntervalTime, interval, 300},
 		{"HealthNum", in.HealthNum, 2, 10},
 		{"UnHealthNum", in.UnHealthNum, 2, 10},
 		{"HttpCode", in.HttpCode, 1, 31},
-		{"SourceIpType", in.SourceIpType, 0, 1},
+		{"SourceIpType", in.SourceIpType, 0, source},
 	} {
 		if f.value != nil && (*f.value < f.min || *f.value > f.max) {
 			return errorf(codeValue, "The value of HealthCheck.%s is %d, it should be %d to %d.", f.name, *f.value, f.min, f.max)
@@ -107,6 +128,9 @@ func checkRanges(in *clb.HealthCheck) *Error {
 	}
 	if p := in.CheckPort; p != nil && *p != -1 && (*p < 1 || *p > 65535) {
 		return errorf(codeValue, "The value of HealthCheck.CheckPort is %d, it should be 1 to 65535, or -1.", *p)
+	}
+	if on.protocol != TCP && on.protocol != UDP && in.CheckPort != nil && *in.CheckPort != -1 {
+		return errorf(codeValue, "HealthCheck.CheckPort is for TCP and UDP listeners, not %s.", on.protocol)
 	}
 	return checkTexts(in)
 }
@@ -122,28 +146,41 @@ func checkTexts(in *clb.HealthCheck) *Error {
 		return errorf(codeValue, "The value of HealthCheck.HttpVersion is %q, it should be HTTP/1.0 or HTTP/1.1.", *in.HttpVersion)
 	case in.ContextType != nil && *in.ContextType != "HEX" && *in.ContextType != "TEXT":
 		return errorf(codeValue, "The value of HealthCheck.ContextType is %q, it should be HEX or TEXT.", *in.ContextType)
-	case in.ExtendedCode != nil:
-		return errorf(codeValue, "HealthCheck.ExtendedCode is for GRPC only.")
+	case in.ExtendedCode != nil && !grpcCodes.MatchString(*in.ExtendedCode):
+		return errorf(codeValue, "The value of HealthCheck.ExtendedCode is %q, it should be like 12, or 20,25, or 0-99.", *in.ExtendedCode)
 	}
 	return nil
 }
 
+var grpcCodes = regexp.MustCompile(`^[0-9]{1,2}(-[0-9]{1,2}|(,[0-9]{1,2})*)$`)
+
+// checkTypes are the types that the listeners of a protocol may have, or their
+// rules.
 var checkTypes = map[string][]string{
-	"TCP": {CheckTCP, CheckHTTP, CheckCustom},
-	"UDP": {CheckPing, CheckCustom},
+	TCP:    {CheckTCP, CheckHTTP, CheckCustom},
+	UDP:    {CheckPing, CheckCustom},
+	TCPSSL: {CheckTCP, CheckHTTP},
+	QUIC:   {CheckTCP, CheckHTTP},
+	HTTP:   {CheckHTTP, CheckGRPC},
+	HTTPS:  {CheckHTTP, CheckHTTPS, CheckGRPC},
 }
 
 // check checks the fields against each other.
-func (h HealthCheck) check(protocol string, a Assumptions) *Error {
+func (h HealthCheck) check(on kind, a Assumptions) *Error {
+	protocol, rule := on.protocol, layer7(on.protocol)
 	switch allowed := checkTypes[protocol]; {
+	case protocol == TCP && on.v6 && h.Type != CheckTCP:
+		return errorf(codeValue, "The value of HealthCheck.CheckType is %q, it should be TCP in TCP listener of IPv6.", h.Type)
 	case !slices.Contains(allowed, h.Type):
 		return errorf(codeValue, "The value of HealthCheck.CheckType is %q, it should be one of %s in %s listener.", h.Type, strings.Join(allowed, ", "), protocol)
 	case h.Timeout >= h.Interval:
 		return errorf(codeValue, "HealthCheck.TimeOut (%d) should be less than HealthCheck.IntervalTime (%d).", h.Timeout, h.Interval)
-	case h.Type == CheckHTTP && h.HTTPDomain == "":
+	case h.Type == CheckHTTP && !rule && h.HTTPDomain == "":
 		return errorf(codeValue, "HealthCheck.HttpCheckDomain can't be None.")
-	case h.Type == CheckHTTP && h.HTTPVersion == "" && a.HTTPVersionRequired:
+	case h.Type == CheckHTTP && !rule && h.HTTPVersion == "" && a.HTTPVersionRequired:
 		return errorf(codeValue, "HealthCheck.HttpVersion can't be None.")
+	case h.GRPCCode != "" && h.Type != CheckGRPC:
+		return errorf(codeValue, "HealthCheck.ExtendedCode is for GRPC only.")
 	case h.Type == CheckCustom:
 		return h.checkCustom()
 	}
@@ -181,9 +218,14 @@ func (h HealthCheck) wire(protocol string) *clb.HealthCheck {
 	if h.Port != 0 {
 		out.CheckPort = new(h.Port)
 	}
-	if h.Type == CheckHTTP && protocol == "TCP" {
-		out.HttpCode, out.HttpCheckPath, out.HttpCheckDomain = new(h.HTTPCode), new(h.HTTPPath), new(h.HTTPDomain)
-		out.HttpCheckMethod, out.HttpVersion = new(h.HTTPMethod), new(h.HTTPVersion)
+	if h.Type == CheckHTTP || h.Type == CheckHTTPS || h.Type == CheckGRPC {
+		out.HttpCode, out.HttpCheckPath, out.HttpCheckDomain, out.HttpCheckMethod = new(h.HTTPCode), new(h.HTTPPath), new(h.HTTPDomain), new(h.HTTPMethod)
+	}
+	if h.Type == CheckHTTP && !layer7(protocol) {
+		out.HttpVersion = new(h.HTTPVersion)
+	}
+	if h.Type == CheckGRPC {
+		out.ExtendedCode = new(cmp.Or(h.GRPCCode, "12"))
 	}
 	if h.Type == CheckCustom {
 		out.ContextType, out.SendContext, out.RecvContext = new(h.Context), new(h.Send), new(h.Receive)

@@ -55,8 +55,8 @@ func (c *Cloud) DeleteInstance(id string, now time.Time) error {
 		c.version++
 		if c.cfg.Assumptions.TerminatedInstance == Unbind {
 			for _, lb := range r.byAge {
-				for _, l := range lb.listeners {
-					l.unregister(func(t *target) bool { return t.instance == id })
+				for _, p := range lb.pools() {
+					p.unregister(func(t *target) bool { return t.instance == id })
 				}
 			}
 		}

@@ -12,14 +12,15 @@ import (
 
 // listener is one port of a load balancer.
 type listener struct {
+	pool     // of layer 4; at layer 7 the rules have their own
 	lb       *loadBalancer
 	cloud    *Cloud
 	id, name string
-	protocol string // TCP or UDP
+	protocol string
 	port     int64
 	created  time.Time
 	settings settings
-	targets  []*target // in order of registration
+	rules    []*rule // of layer 7, oldest first
 }
 
 // maxPorts is not documented: the API has been seen to answer "should be less
@@ -43,7 +44,7 @@ func createListener(k *call, in *clb.CreateListenerRequest) (*clb.CreateListener
 	if err != nil {
 		return nil, err
 	}
-	conf, err := newSettings(protocol).with(createOptions(in), protocol, lb.sla != "", k.cloud.cfg.Assumptions)
+	conf, err := newSettings(lb.kindOf(protocol)).with(createOptions(in), lb.kindOf(protocol), k.cloud)
 	if err != nil {
 		return nil, err
 	}
@@ -65,6 +66,7 @@ func createListener(k *call, in *clb.CreateListenerRequest) (*clb.CreateListener
 			lb: lb, cloud: k.cloud, protocol: protocol, port: *p, settings: conf,
 			id: newID("lbl-", func(id string) bool { return lb.listener(id) != nil || slices.Contains(ids, id) }),
 		}
+		l.pool.listener = l
 		if i < len(in.ListenerNames) {
 			l.name = *in.ListenerNames[i]
 		}
@@ -112,19 +114,6 @@ func checkPorts(in *clb.CreateListenerRequest) *Error {
 	return nil
 }
 
-func checkProtocol(p *string) (string, *Error) {
-	switch v := value(p); v {
-	case "":
-		return "", missing("Protocol")
-	case "TCP", "UDP":
-		return v, nil
-	case "HTTP", "HTTPS", "TCP_SSL", "QUIC":
-		return "", errorf(codeUnsupported, "clbsim does not simulate listeners of protocol %s.", v)
-	default:
-		return "", errorf(codeValue, "The value of Protocol is %q, it should be one of TCP, UDP, HTTP, HTTPS, TCP_SSL, QUIC.", v)
-	}
-}
-
 func (lb *loadBalancer) listener(id string) *listener {
 	for _, l := range lb.listeners {
 		if l.id == id {
@@ -134,9 +123,11 @@ func (lb *loadBalancer) listener(id string) *listener {
 	return nil
 }
 
+// listenerOn returns the listener that has a port, for a new one of a protocol.
+// TCP, TCP_SSL, HTTP and HTTPS share one space of ports, UDP and QUIC another.
 func (lb *loadBalancer) listenerOn(protocol string, port int64) *listener {
 	for _, l := range lb.listeners {
-		if l.protocol == protocol && l.port == port {
+		if transport(l.protocol) == transport(protocol) && l.port == port {
 			return l
 		}
 	}
@@ -190,7 +181,7 @@ func modifyListener(k *call, in *clb.ModifyListenerRequest) (*clb.ModifyListener
 	if err != nil {
 		return nil, err
 	}
-	after, err := l.settings.with(modifyOptions(in), l.protocol, lb.sla != "", k.cloud.cfg.Assumptions)
+	after, err := l.settings.with(modifyOptions(in), lb.kindOf(l.protocol), k.cloud)
 	if err != nil {
 		return nil, err
 	}
@@ -201,6 +192,9 @@ func modifyListener(k *call, in *clb.ModifyListenerRequest) (*clb.ModifyListener
 		set(&l.name, in.ListenerName)
 		before := l.settings
 		l.settings = after
+		if l.settings.sni && !before.sni {
+			l.handDownCertificate()
+		}
 		l.recheck(before.check, now)
 		return ""
 	})
@@ -248,28 +242,34 @@ func deleteLoadBalancerListeners(k *call, in *clb.DeleteLoadBalancerListenersReq
 func (k *call) startDeletion(lb *loadBalancer, doomed []*listener) {
 	k.start([]*loadBalancer{lb}, func(time.Time) string {
 		for _, l := range doomed {
-			l.drop()
+			for _, p := range l.pools() {
+				p.drop()
+			}
 		}
 		lb.listeners = slices.DeleteFunc(lb.listeners, func(l *listener) bool { return slices.Contains(doomed, l) })
 		return ""
 	})
 }
 
-// drop ends the probes of a listener's targets.
-func (l *listener) drop() {
-	for _, t := range l.targets {
-		t.turn++
-	}
-	l.targets = nil
-}
-
 func (l *listener) wire() *clb.Listener {
 	s := l.settings
-	return &clb.Listener{
+	out := &clb.Listener{
 		ListenerId: &l.id, ListenerName: new(l.name), Protocol: &l.protocol, Port: &l.port, CreateTime: wireTime(l.created), EndPort: new(int64(0)),
-		HealthCheck: s.check.wire(l.protocol), Scheduler: new(s.scheduler), SessionExpireTime: new(s.sessionExpire), SessionType: new(s.sessionType),
-		SniSwitch: new(int64(0)), TargetType: new("NODE"), KeepaliveEnable: new(int64(0)), DeregisterTargetRst: new(s.deregisterRst),
-		AttrFlags: s.attributes(), MaxConn: new(s.maxConn), MaxCps: new(s.maxCps), IdleConnectTimeout: new(s.idleTimeout),
+		SniSwitch: new(int64(0)), TargetType: new("NODE"), KeepaliveEnable: new(s.keepalive), DeregisterTargetRst: new(s.deregisterRst),
+		AttrFlags: s.attributes(), MaxConn: new(s.maxConn), MaxCps: new(s.maxCps), Certificate: s.certificate.wire(),
 		RescheduleStartTime: new(s.rescheduleStart), RescheduleInterval: new(uint64(s.rescheduleInterval)),
 	}
+	if s.sni {
+		out.SniSwitch = new(int64(1))
+	}
+	if layer7(l.protocol) {
+		out.Rules, out.DataCompressMode = []*clb.RuleOutput{}, new(s.compress)
+		for _, r := range l.rules {
+			out.Rules = append(out.Rules, r.wire())
+		}
+		return out
+	}
+	out.HealthCheck, out.Scheduler = s.check.wire(l.protocol), new(s.scheduler)
+	out.SessionExpireTime, out.SessionType, out.IdleConnectTimeout = new(s.sessionExpire), new(s.sessionType), new(s.idleTimeout)
+	return out
 }

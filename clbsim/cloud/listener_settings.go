@@ -4,6 +4,7 @@ package cloud
 
 import (
 	"slices"
+	"strings"
 
 	clb "github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/clb/v20180317"
 )
@@ -22,11 +23,16 @@ type settings struct {
 	rescheduleExpand    bool
 	rescheduleStart     int64
 	rescheduleInterval  int64
+	certificate         *certificate
+	sni                 bool
+	keepalive           int64
+	proxyProtocol       bool
+	compress            string // DataCompressMode
 }
 
-func newSettings(protocol string) settings {
-	s := settings{check: newHealthCheck(protocol), scheduler: "WRR", sessionType: "NORMAL", idleTimeout: 900, maxConn: -1, maxCps: -1}
-	if protocol == "UDP" {
+func newSettings(on kind) settings {
+	s := settings{check: newHealthCheck(on), scheduler: "WRR", sessionType: "NORMAL", idleTimeout: 900, maxConn: -1, maxCps: -1}
+	if on.protocol == UDP {
 		s.idleTimeout = 300
 	}
 	return s
@@ -34,14 +40,18 @@ func newSettings(protocol string) settings {
 
 // options are the fields that CreateListener and ModifyListener share.
 type options struct {
-	check                                  *clb.HealthCheck
-	sessionExpire, idle, maxConn, maxCps   *int64
-	scheduler, sessionType, targetType     *string
-	rst, zero, unhealthy, expand           *bool
-	rescheduleStart, rescheduleInterval    *int64
-	certificate, keepalive, proxy, rewrite bool // fields of other protocols are given
-	snat                                   *bool
-	schedulers                             []string
+	check                                *clb.HealthCheck
+	sessionExpire, idle, maxConn, maxCps *int64
+	scheduler, sessionType, targetType   *string
+	rst, zero, unhealthy, expand         *bool
+	rescheduleStart, rescheduleInterval  *int64
+	certificate                          *clb.CertificateInput
+	certificates                         *clb.MultiCertInfo
+	keepalive, sni                       *int64
+	proxy, snat, h2c, sslClose           *bool
+	compress                             *string
+	schedulers                           []string
+	create                               bool
 }
 
 func createOptions(in *clb.CreateListenerRequest) options {
@@ -50,9 +60,9 @@ func createOptions(in *clb.CreateListenerRequest) options {
 		scheduler: in.Scheduler, sessionType: in.SessionType, targetType: in.TargetType,
 		rst: in.DeregisterTargetRst, zero: in.RescheduleTargetZeroWeight, unhealthy: in.RescheduleUnhealthy, expand: in.RescheduleExpandTarget,
 		rescheduleStart: in.RescheduleStartTime, rescheduleInterval: in.RescheduleInterval,
-		certificate: in.Certificate != nil || in.MultiCertInfo != nil, keepalive: value(in.KeepaliveEnable) != 0 || value(in.SniSwitch) != 0,
-		proxy: value(in.ProxyProtocol), rewrite: value(in.H2cSwitch) || value(in.SslCloseSwitch) || in.DataCompressMode != nil, snat: in.SnatEnable,
-		schedulers: []string{"WRR", "LEAST_CONN"},
+		certificate: in.Certificate, certificates: in.MultiCertInfo, keepalive: in.KeepaliveEnable, sni: in.SniSwitch,
+		proxy: in.ProxyProtocol, snat: in.SnatEnable, h2c: in.H2cSwitch, sslClose: in.SslCloseSwitch, compress: in.DataCompressMode,
+		schedulers: []string{"WRR", "LEAST_CONN"}, create: true,
 	}
 }
 
@@ -62,26 +72,27 @@ func modifyOptions(in *clb.ModifyListenerRequest) options {
 		scheduler: in.Scheduler, sessionType: in.SessionType, targetType: in.TargetType,
 		rst: in.DeregisterTargetRst, zero: in.RescheduleTargetZeroWeight, unhealthy: in.RescheduleUnhealthy, expand: in.RescheduleExpandTarget,
 		rescheduleStart: in.RescheduleStartTime, rescheduleInterval: in.RescheduleInterval,
-		certificate: in.Certificate != nil || in.MultiCertInfo != nil, keepalive: value(in.KeepaliveEnable) != 0 || value(in.SniSwitch) != 0,
-		proxy: value(in.ProxyProtocol), rewrite: in.DataCompressMode != nil, snat: in.SnatEnable,
+		certificate: in.Certificate, certificates: in.MultiCertInfo, keepalive: in.KeepaliveEnable, sni: in.SniSwitch,
+		proxy: in.ProxyProtocol, snat: in.SnatEnable, compress: in.DataCompressMode,
 		schedulers: []string{"WRR", "LEAST_CONN", "IP_HASH"},
 	}
 }
 
-// with returns the settings after a request has changed them. lcu tells
-// whether the instance is of a performance type.
-func (s settings) with(o options, protocol string, lcu bool, a Assumptions) (settings, *Error) {
-	if err := o.foreign(protocol, lcu); err != nil {
-		return s, err
+// with returns the settings after a request has changed them.
+func (s settings) with(o options, on kind, c *Cloud) (settings, *Error) {
+	for _, check := range []func(kind) *Error{o.foreign, o.limited, o.ranges} {
+		if err := check(on); err != nil {
+			return s, err
+		}
 	}
-	if err := o.ranges(lcu); err != nil {
-		return s, err
-	}
-	if protocol == "UDP" && !a.UDPReschedule && (value(o.rst) || value(o.zero) || value(o.unhealthy) || value(o.expand)) {
+	if on.protocol == UDP && !c.cfg.Assumptions.UDPReschedule && o.reschedules() {
 		return s, errorf(codeFailed, "Uin does not support reschedule function.")
 	}
 	var err *Error
-	if s.check, err = s.check.with(o.check, protocol, a); err != nil {
+	if s.check, err = s.check.with(o.check, on, c.cfg.Assumptions); err != nil {
+		return s, err
+	}
+	if s, err = s.secured(o, on, c); err != nil {
 		return s, err
 	}
 	set(&s.scheduler, o.scheduler)
@@ -96,53 +107,110 @@ func (s settings) with(o options, protocol string, lcu bool, a Assumptions) (set
 	set(&s.rescheduleExpand, o.expand)
 	set(&s.rescheduleStart, o.rescheduleStart)
 	set(&s.rescheduleInterval, o.rescheduleInterval)
+	set(&s.keepalive, o.keepalive)
+	set(&s.proxyProtocol, o.proxy)
+	set(&s.compress, o.compress)
 	if s.sessionType == "QUIC_CID" && s.scheduler != "WRR" {
 		return s, errorf(codeValue, "SessionType QUIC_CID needs Scheduler WRR.")
 	}
 	return s, nil
 }
 
-// foreign refuses fields that do not belong to TCP and UDP listeners.
-func (o options) foreign(protocol string, lcu bool) *Error {
+// secured applies SniSwitch and the certificates. A listener that terminates
+// TLS without SNI has exactly one Certificate or MultiCertInfo; with SNI the
+// certificates are the domains'.
+func (s settings) secured(o options, on kind, c *Cloud) (settings, *Error) {
+	if o.sni != nil {
+		if *o.sni == 0 && s.sni {
+			return s, errorf(codeInvalid, "SniSwitch of a listener cannot be turned off again.")
+		}
+		s.sni = *o.sni == 1
+	}
+	given, err := c.certificateOf("", o.certificate, o.certificates)
+	switch needs := encrypted(on.protocol, s.sni); {
+	case err != nil:
+		return s, err
+	case given != nil && !needs:
+		return s, errorf(codeInvalid, "With SniSwitch 1 the certificates belong to the domains of the rules, not to the listener.")
+	case given == nil && needs && o.create:
+		return s, errorf(codeMissing, "A listener of protocol %s needs Certificate or MultiCertInfo.", on.protocol)
+	case given != nil:
+		s.certificate = given
+	}
+	return s, nil
+}
+
+func (o options) reschedules() bool {
+	return value(o.rst) || value(o.zero) || value(o.unhealthy) || value(o.expand)
+}
+
+// only is one parameter and the protocols that it is for.
+type only struct {
+	given     bool
+	name      string
+	protocols []string
+}
+
+// foreign refuses parameters that do not belong to the protocol.
+func (o options) foreign(on kind) *Error {
+	layer4, plain := []string{TCP, UDP, TCPSSL, QUIC}, []string{TCP, UDP}
+	for _, f := range []only{
+		{o.certificate != nil || o.certificates != nil, "Certificate and MultiCertInfo", []string{TCPSSL, QUIC, HTTPS}},
+		{value(o.keepalive) != 0, "KeepaliveEnable", []string{HTTP, HTTPS}},
+		{value(o.sni) != 0, "SniSwitch", []string{HTTPS}},
+		{value(o.proxy), "ProxyProtocol", []string{TCPSSL, QUIC}},
+		{value(o.h2c), "H2cSwitch", []string{HTTP}},
+		{value(o.sslClose), "SslCloseSwitch", []string{TCPSSL}},
+		{o.compress != nil, "DataCompressMode", []string{HTTP, HTTPS}},
+		{o.check != nil, "HealthCheck", layer4},
+		{o.scheduler != nil, "Scheduler", layer4},
+		{value(o.maxConn) > 0 || value(o.maxCps) > 0, "MaxConn and MaxCps", layer4},
+		{value(o.sessionExpire) != 0, "SessionExpireTime", plain},
+		{o.idle != nil, "IdleConnectTimeout", plain},
+		{o.reschedules() || o.rescheduleStart != nil || o.rescheduleInterval != nil, "DeregisterTargetRst and Reschedule…", plain},
+	} {
+		if f.given && !slices.Contains(f.protocols, on.protocol) {
+			return errorf(codeInvalid, "%s: only for listeners of protocol %s, not %s.", f.name, strings.Join(f.protocols, ", "), on.protocol)
+		}
+	}
+	return nil
+}
+
+// limited refuses what only some instances have, and what clbsim has no model
+// of.
+func (o options) limited(on kind) *Error {
 	switch {
-	case o.certificate:
-		return errorf(codeInvalid, "Certificate and MultiCertInfo are for TCP_SSL and HTTPS listeners, not %s.", protocol)
-	case o.keepalive:
-		return errorf(codeInvalid, "KeepaliveEnable and SniSwitch are for HTTP and HTTPS listeners, not %s.", protocol)
-	case o.proxy:
-		return errorf(codeInvalid, "ProxyProtocol is for TCP_SSL and QUIC listeners, not %s.", protocol)
-	case o.rewrite:
-		return errorf(codeInvalid, "H2cSwitch, SslCloseSwitch and DataCompressMode are not for %s listeners.", protocol)
-	case value(o.snat):
-		return errorf(codeUnsupported, "clbsim does not simulate SnatEnable.")
-	case (o.maxConn != nil && *o.maxConn != -1 || o.maxCps != nil && *o.maxCps != -1) && !lcu:
+	case value(o.snat), value(o.h2c), value(o.sslClose):
+		return errorf(codeUnsupported, "clbsim does not simulate SnatEnable, H2cSwitch and SslCloseSwitch.")
+	case (o.maxConn != nil && *o.maxConn != -1 || o.maxCps != nil && *o.maxCps != -1) && !on.lcu:
 		return errorf(codeInvalid, "MaxConn and MaxCps are for performance instances.")
 	case o.targetType != nil && *o.targetType != "NODE":
 		if *o.targetType == "TARGETGROUP" {
 			return errorf(codeUnsupported, "clbsim does not simulate TargetType TARGETGROUP.")
 		}
 		return errorf(codeValue, "The value of TargetType is %q, it should be NODE or TARGETGROUP.", *o.targetType)
-	case o.sessionType != nil && *o.sessionType != "NORMAL":
-		if *o.sessionType != "QUIC_CID" {
-			return errorf(codeValue, "The value of SessionType is %q, it should be NORMAL or QUIC_CID.", *o.sessionType)
-		}
-		if protocol != "UDP" {
-			return errorf(codeValue, "SessionType QUIC_CID is for UDP listeners.")
-		}
+	case o.sessionType == nil || *o.sessionType == "NORMAL":
+		return nil
+	case *o.sessionType != "QUIC_CID":
+		return errorf(codeValue, "The value of SessionType is %q, it should be NORMAL or QUIC_CID.", *o.sessionType)
+	case on.protocol != UDP || on.v6:
+		return errorf(codeValue, "SessionType QUIC_CID is for UDP listeners on IPv4.")
 	}
 	return nil
 }
 
-func (o options) ranges(lcu bool) *Error {
+func (o options) ranges(on kind) *Error {
 	idle := int64(900)
-	if lcu {
+	if on.lcu {
 		idle = 1980
 	}
 	switch e := o.sessionExpire; {
 	case o.scheduler != nil && !slices.Contains(o.schedulers, *o.scheduler):
-		return errorf(codeValue, "Scheduler should be WRR or LEAST_CONN, not %q.", *o.scheduler)
+		return errorf(codeValue, "Scheduler should be one of %s, not %q.", strings.Join(o.schedulers, ", "), *o.scheduler)
 	case e != nil && *e != 0 && (*e < 30 || *e > 3600):
 		return errorf(codeValue, "The value of SessionExpireTime is %d, it should be 0 or 30 to 3600.", *e)
+	case o.compress != nil && *o.compress != "transparent" && *o.compress != "compatibility":
+		return errorf(codeValue, "The value of DataCompressMode is %q, it should be transparent or compatibility.", *o.compress)
 	}
 	for _, f := range []struct {
 		name     string
@@ -154,6 +222,8 @@ func (o options) ranges(lcu bool) *Error {
 		{"RescheduleInterval", o.rescheduleInterval, 0, 3600},
 		{"MaxConn", o.maxConn, -1, 1 << 31},
 		{"MaxCps", o.maxCps, -1, 1 << 31},
+		{"KeepaliveEnable", o.keepalive, 0, 1},
+		{"SniSwitch", o.sni, 0, 1},
 	} {
 		if f.value != nil && (*f.value < f.min || *f.value > f.max) {
 			return errorf(codeValue, "The value of %s is %d, it should be %d to %d.", f.name, *f.value, f.min, f.max)

@@ -104,8 +104,8 @@ func (k *call) chosenVIP(text string, ranges []netip.Prefix) (netip.Addr, *Error
 
 // remove takes a load balancer with all that belongs to it out of the region.
 func (r *region) remove(lb *loadBalancer) {
-	for _, l := range lb.listeners {
-		l.drop()
+	for _, p := range lb.pools() {
+		p.drop()
 	}
 	lb.listeners = nil
 	delete(r.lbs, lb.id)
@@ -136,11 +136,14 @@ func (k *call) locked(id *string) (*loadBalancer, *Error) {
 }
 
 func (lb *loadBalancer) targetCount() (n int) {
-	for _, l := range lb.listeners {
-		n += len(l.targets)
+	for _, p := range lb.pools() {
+		n += len(p.targets)
 	}
 	return n
 }
+
+// fullChain tells whether a load balancer is IPv6 to its targets.
+func (lb *loadBalancer) fullChain() bool { return false }
 
 // The guards of DeleteLoadBalancer.
 const (

@@ -84,8 +84,8 @@ func (lb *loadBalancer) matches(in *clb.DescribeLoadBalancersRequest) bool {
 func equal[T comparable](want *T, have T) bool { return want == nil || *want == have }
 
 func (lb *loadBalancer) hasBackend(ips []string) bool {
-	for _, l := range lb.listeners {
-		for _, t := range l.targets {
+	for _, p := range lb.pools() {
+		for _, t := range p.targets {
 			if slices.Contains(ips, t.addr.String()) {
 				return true
 			}

@@ -7,8 +7,6 @@ import (
 	"net/netip"
 	"slices"
 	"time"
-
-	"github.com/clbsync/clbsync/clbsim/health"
 )
 
 // Probe is one health check to make now.
@@ -73,36 +71,18 @@ func (c *Cloud) ClearOverrides(now time.Time) {
 func (c *Cloud) forced(t *target) (up, ok bool) {
 	for _, o := range slices.Backward(c.overrides) {
 		if (o.Instance == "" || o.Instance == t.instance) && (o.Address == "" || o.Address == t.addr.String()) &&
-			(o.Port == 0 || o.Port == t.port) && (o.LoadBalancer == "" || o.LoadBalancer == t.listener.lb.id) &&
-			(o.Listener == "" || o.Listener == t.listener.id) {
+			(o.Port == 0 || o.Port == t.port) && (o.LoadBalancer == "" || o.LoadBalancer == t.pool.listener.lb.id) &&
+			(o.Listener == "" || o.Listener == t.pool.listener.id) {
 			return o.State == Up, true
 		}
 	}
 	return false, false
 }
 
-// restart begins the health of a target anew.
-func (l *listener) restart(t *target, now time.Time) {
-	t.health = health.New(l.settings.check.rules(l.cloud.cfg.Health))
-	l.cloud.scheduleProbe(t, now)
-}
-
-// recheck follows a change of the health check. Switching it on or off begins
-// anew; any other change keeps what is known and applies from the next probe.
-func (l *listener) recheck(before HealthCheck, now time.Time) {
-	for _, t := range l.targets {
-		if before.On != l.settings.check.On {
-			l.restart(t, now)
-		} else if before != l.settings.check {
-			l.cloud.scheduleProbe(t, now)
-		}
-	}
-}
-
 // scheduleProbe plans the next probe of a target one interval from now.
 func (c *Cloud) scheduleProbe(t *target, now time.Time) {
 	t.turn++
-	rules := t.listener.settings.check.rules(c.cfg.Health)
+	rules := t.pool.check().rules(c.cfg.Health)
 	if rules.Off {
 		return
 	}
@@ -126,8 +106,8 @@ func (c *Cloud) wakeProbes(now time.Time) {
 func (c *Cloud) eachTarget(f func(*target)) {
 	for _, name := range c.cfg.Regions {
 		for _, lb := range c.regions[name].byAge {
-			for _, l := range lb.listeners {
-				for _, t := range l.targets {
+			for _, p := range lb.pools() {
+				for _, t := range p.targets {
 					f(t)
 				}
 			}
@@ -144,7 +124,7 @@ func (c *Cloud) simulated(t *target) bool {
 	if t.instance == "" {
 		return true
 	}
-	i := c.regionOf(t.listener.lb.vpc).instances[t.instance]
+	i := c.regionOf(t.pool.listener.lb.vpc).instances[t.instance]
 	return i != nil && i.State == "RUNNING"
 }
 
@@ -163,9 +143,9 @@ func (c *Cloud) probeDue(t *target, now time.Time) {
 }
 
 func (c *Cloud) probe(t *target) Probe {
-	check := t.listener.settings.check
+	check := t.pool.check()
 	p := Probe{
-		Check: check, UDP: t.listener.protocol == "UDP", Source: c.cfg.Health.Source,
+		Check: check, UDP: transport(t.pool.listener.protocol) == "UDP", Source: c.cfg.Health.Source,
 		Timeout: c.cfg.Health.scale(time.Duration(check.Timeout) * time.Second), target: t, turn: t.turn,
 	}
 	port := t.port
@@ -173,7 +153,7 @@ func (c *Cloud) probe(t *target) Probe {
 		port = check.Port
 	}
 	if check.SourceIPType == 0 {
-		p.Source = t.listener.lb.vip
+		p.Source = t.pool.listener.lb.vip
 	}
 	p.Target = netip.AddrPortFrom(t.addr, uint16(port))
 	return p
@@ -189,7 +169,7 @@ func (c *Cloud) Probed(p Probe, ok bool, now time.Time) {
 
 func (c *Cloud) probed(t *target, ok bool, now time.Time) {
 	before := t.health.Status
-	t.health = t.health.Probed(t.listener.settings.check.rules(c.cfg.Health), ok)
+	t.health = t.health.Probed(t.pool.check().rules(c.cfg.Health), ok)
 	if t.health.Status != before {
 		c.version++
 	}
@@ -200,19 +180,9 @@ func (c *Cloud) probed(t *target, ok bool, now time.Time) {
 		return
 	}
 	// The interval counts from the start of a probe, unless it took longer.
-	rules := t.listener.settings.check.rules(c.cfg.Health)
+	rules := t.pool.check().rules(c.cfg.Health)
 	if late := now.Add(-rules.Interval); t.probeAt.Before(late) {
 		t.probeAt = late
 	}
 	c.scheduleProbe(t, t.probeAt)
-}
-
-// receiving returns the targets of a listener that get new traffic, in order.
-func (l *listener) receiving() []bool {
-	candidates := make([]health.Candidate, len(l.targets))
-	for i, t := range l.targets {
-		candidates[i] = health.Candidate{Weight: int(t.weight), Status: t.health.Status}
-	}
-	a := l.cloud.cfg.Assumptions
-	return health.Receiving(candidates, health.FailOpen{Unprobed: a.UnprobedIsUnhealthy, Drained: a.DrainedIsLeftOut})
 }

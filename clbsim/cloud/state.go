@@ -4,7 +4,6 @@ package cloud
 
 import (
 	"maps"
-	"net/netip"
 	"slices"
 	"time"
 )
@@ -45,6 +44,23 @@ type Listener struct {
 	Port          int         `json:"port"`
 	Scheduler     string      `json:"scheduler"`
 	SessionExpire int         `json:"sessionExpire"` // seconds, 0 is off
+	HealthCheck   HealthCheck `json:"healthCheck"`
+	Targets       []Target    `json:"targets"`                // of layer 4
+	Certificates  []string    `json:"certificates,omitempty"` // of TCP_SSL, QUIC, and HTTPS without SNI
+	SNI           bool        `json:"sni,omitempty"`
+	Rules         []Rule      `json:"rules,omitempty"` // of layer 7
+}
+
+// Rule is one forwarding rule in State.
+type Rule struct {
+	ID            string      `json:"id"`
+	Domains       []string    `json:"domains"`
+	URL           string      `json:"url"`
+	Default       bool        `json:"default"` // of the listener's default domain
+	Certificates  []string    `json:"certificates,omitempty"`
+	Scheduler     string      `json:"scheduler"`
+	SessionExpire int         `json:"sessionExpire"` // seconds, 0 is off
+	ForwardType   string      `json:"forwardType"`
 	HealthCheck   HealthCheck `json:"healthCheck"`
 	Targets       []Target    `json:"targets"`
 }
@@ -113,98 +129,30 @@ func (lb *loadBalancer) state(region string) LoadBalancer {
 	for _, l := range lb.listeners {
 		n := Listener{
 			ID: l.id, Name: l.name, Protocol: l.protocol, Port: int(l.port), Scheduler: l.settings.scheduler,
-			SessionExpire: int(l.settings.sessionExpire), HealthCheck: l.settings.check, Targets: []Target{},
+			SessionExpire: int(l.settings.sessionExpire), HealthCheck: l.settings.check, Targets: l.pool.state(),
+			Certificates: l.settings.certificate.all(), SNI: l.settings.sni,
 		}
-		receives := l.receiving()
-		for i, t := range l.targets {
-			n.Targets = append(n.Targets, Target{t.instance, t.addr.String(), int(t.port), int(t.weight), string(t.health.Status), receives[i]})
+		for _, r := range l.rules {
+			n.Rules = append(n.Rules, r.state())
 		}
 		out.Listeners = append(out.Listeners, n)
 	}
 	return out
 }
 
-// Forwarding is what a data path has to do with packets.
-type Forwarding struct {
-	Listeners []ForwardingListener
-	VIPs      []netip.Addr // every address ever given out: what arrives for one without a listener is dropped
-	Sources   []netip.Addr // of probes
-}
-
-// ForwardingListener is one listener as a data path sees it.
-type ForwardingListener struct {
-	ID       string
-	UDP      bool
-	VIP      netip.Addr
-	Port     uint16
-	Targets  []ForwardingTarget
-	Sticky   time.Duration  // a client's connections go to one target; 0 is off
-	Allow    []netip.Prefix // sources that may enter; nil is everyone
-	Reset    bool           // TCP connections to deregistered targets are reset, not just dropped
-	MoveUDP  bool           // UDP flows leave a target of weight 0 at once
-	MoveDead bool           // UDP flows leave an unhealthy target at once
-}
-
-// ForwardingTarget is one registered target. Weight is 0 if it gets no new
-// traffic, whatever the reason; its established flows go on.
-type ForwardingTarget struct {
-	Addr    netip.AddrPort
-	Weight  int
-	Drained bool // its own weight is 0
-}
-
-// Forwarding returns what a data path has to do now.
-func (c *Cloud) Forwarding() Forwarding {
-	f := Forwarding{Sources: []netip.Addr{c.cfg.Health.Source}}
-	for _, name := range c.cfg.Regions {
-		r := c.regions[name]
-		f.VIPs = append(f.VIPs, r.everVIP...)
-		for _, lb := range r.byAge {
-			if len(lb.listeners) > 0 {
-				f.Sources = append(f.Sources, lb.vip)
-			}
-			for _, l := range lb.listeners {
-				f.Listeners = append(f.Listeners, l.forwarding())
-			}
-		}
-	}
-	return f
-}
-
-// hashSticky stands in for the IP_HASH scheduler: a client keeps its target.
-const hashSticky = time.Hour
-
-func (l *listener) forwarding() ForwardingListener {
-	s := l.settings
-	out := ForwardingListener{
-		ID: l.id, UDP: l.protocol == "UDP", VIP: l.lb.vip, Port: uint16(l.port), Sticky: time.Duration(s.sessionExpire) * time.Second,
-		Allow: l.lb.allowed(l.cloud), Reset: s.deregisterRst, MoveDead: s.rescheduleUnhealthy,
-		MoveUDP: s.rescheduleZero || l.cloud.cfg.Assumptions.UDPMovesAtWeightZero,
-	}
-	if s.scheduler == "IP_HASH" {
-		out.Sticky = hashSticky
-	}
-	receives := l.receiving()
-	for i, t := range l.targets {
-		n := ForwardingTarget{Addr: netip.AddrPortFrom(t.addr, uint16(t.port)), Drained: t.weight == 0}
-		if receives[i] {
-			n.Weight = int(t.weight)
-		}
-		out.Targets = append(out.Targets, n)
+func (p *pool) state() []Target {
+	out := []Target{}
+	receives := p.receiving()
+	for i, t := range p.targets {
+		out = append(out, Target{t.instance, t.addr.String(), int(t.port), int(t.weight), string(t.health.Status), receives[i]})
 	}
 	return out
 }
 
-// allowed joins the security groups of a CLB; nil means that it has none.
-func (lb *loadBalancer) allowed(c *Cloud) []netip.Prefix {
-	if len(lb.securityGroups) == 0 {
-		return nil
+func (r *rule) state() Rule {
+	s := r.settings
+	return Rule{
+		ID: r.id, Domains: slices.Clone(r.site.domains), URL: r.url, Default: r.site.isDefault, Certificates: r.site.certificate.all(),
+		Scheduler: s.scheduler, SessionExpire: int(s.sessionExpire), ForwardType: s.forwardType, HealthCheck: s.check, Targets: r.pool.state(),
 	}
-	out := []netip.Prefix{}
-	for _, id := range lb.securityGroups {
-		if g := c.cfg.securityGroup(id); g != nil {
-			out = append(out, g.Allow...)
-		}
-	}
-	return out
 }

@@ -35,6 +35,17 @@ var actions = []Action{
 		InvalidParameterValue.Length UnauthorizedOperation`, deleteListener),
 	write(ServiceCLB, "DeleteLoadBalancerListeners", `FailedOperation FailedOperation.ResourceInOperating InternalError InvalidParameter InvalidParameter.FormatError
 		InvalidParameterValue InvalidParameterValue.Length MissingParameter UnauthorizedOperation`, deleteLoadBalancerListeners),
+	write(ServiceCLB, "CreateRule", `FailedOperation FailedOperation.ResourceInOperating InternalError InvalidParameter InvalidParameter.FormatError
+		InvalidParameterValue InvalidParameterValue.Length LimitExceeded MissingParameter ResourceInsufficient
+		UnauthorizedOperation`, createRule),
+	write(ServiceCLB, "ModifyRule", `FailedOperation FailedOperation.ResourceInOperating InternalError InvalidParameter InvalidParameter.FormatError
+		InvalidParameterValue InvalidParameterValue.Length MissingParameter UnauthorizedOperation`, modifyRule),
+	write(ServiceCLB, "ModifyDomain", `FailedOperation FailedOperation.ResourceInOperating InternalError InvalidParameter InvalidParameter.FormatError
+		InvalidParameterValue InvalidParameterValue.Length UnauthorizedOperation`, modifyDomain),
+	write(ServiceCLB, "ModifyDomainAttributes", `FailedOperation FailedOperation.ResourceInOperating InternalError InvalidParameter InvalidParameter.FormatError
+		InvalidParameterValue InvalidParameterValue.Length LimitExceeded MissingParameter UnauthorizedOperation`, modifyDomainAttributes),
+	write(ServiceCLB, "DeleteRule", `FailedOperation FailedOperation.ResourceInOperating InternalError InvalidParameter InvalidParameter.FormatError
+		InvalidParameterValue InvalidParameterValue.Length UnauthorizedOperation`, deleteRule),
 	write(ServiceCLB, "RegisterTargets", `FailedOperation FailedOperation.ResourceInOperating InternalError InvalidParameter InvalidParameter.FormatError
 		InvalidParameterValue InvalidParameterValue.Duplicate InvalidParameterValue.Length LimitExceeded
 		MissingParameter ResourceInsufficient UnauthorizedOperation`, registerTargets),

@@ -13,9 +13,9 @@ import (
 	"github.com/clbsync/clbsync/clbsim/health"
 )
 
-// target is one backend of a listener.
+// target is one backend of a listener or of a rule.
 type target struct {
-	listener   *listener
+	pool       *pool
 	instance   string // if bound by InstanceId
 	addr       netip.Addr
 	port       int64
@@ -121,21 +121,11 @@ func (k *call) address(lb *loadBalancer, r targetRef) (netip.Addr, *Error) {
 	return netip.MustParseAddr(i.PrivateIP), nil
 }
 
-// at returns the target with an address and port.
-func (l *listener) at(a netip.Addr, port int64) *target {
-	for _, t := range l.targets {
-		if t.port == port && t.addr == a {
-			return t
-		}
-	}
-	return nil
-}
-
 // bound finds the target that a request names. Whether one that was bound by
 // InstanceId answers to its address, too, is an assumption.
-func (k *call) bound(l *listener, r targetRef) *target {
+func (k *call) bound(p *pool, r targetRef) *target {
 	loose := k.cloud.cfg.Assumptions.TargetIdentity == ByAddress
-	for _, t := range l.targets {
+	for _, t := range p.targets {
 		if t.port != r.port {
 			continue
 		}
@@ -154,112 +144,88 @@ func (k *call) bound(l *listener, r targetRef) *target {
 
 // bind checks that targets can be registered with a listener and returns the
 // registration.
-func (k *call) bind(l *listener, refs []targetRef) (func(now time.Time) string, *Error) {
+func (k *call) bind(p *pool, refs []targetRef) (func(now time.Time) string, *Error) {
 	a := k.cloud.cfg.Assumptions
 	made := make([]*target, 0, len(refs))
 	added := int64(0)
 	for i, r := range refs {
-		addr, err := k.address(l.lb, r)
+		addr, err := k.address(p.listener.lb, r)
 		if err != nil {
 			return nil, err
 		}
 		if slices.ContainsFunc(made, func(t *target) bool { return t.addr == addr && t.port == r.port }) {
 			return nil, errorf(codeDuplicate, "The target %s is given twice.", refs[i])
 		}
-		if l.at(addr, r.port) == nil {
+		if p.at(addr, r.port) == nil {
 			added++
 		} else if a.RegisterBound == Duplicate {
-			return nil, errorf(codeDuplicate, "The target %s is bound to %s already.", r, l.id)
+			return nil, errorf(codeDuplicate, "The target %s is bound to %s already.", r, p.id())
 		}
-		if other := l.rival(addr, r.port); other != nil && a.UniqueBackend {
+		if other := p.rival(addr, r.port); other != nil && a.UniqueBackend {
 			return nil, errorf(codeDuplicate, "The target %s is bound to the listener %s of the same protocol.", r, other.id)
 		}
 		w := int64(defaultWeight)
 		set(&w, r.weight)
-		made = append(made, &target{listener: l, instance: r.instance, addr: addr, port: r.port, weight: w, tag: r.tag})
+		made = append(made, &target{pool: p, instance: r.instance, addr: addr, port: r.port, weight: w, tag: r.tag})
 	}
-	if err := overQuota("targets of "+l.id, int64(len(l.targets)), added, k.quota(QuotaTargets)); err != nil {
+	if err := overQuota("targets of "+p.id(), int64(len(p.targets)), added, k.quota(QuotaTargets)); err != nil {
 		return nil, err
 	}
 	return func(now time.Time) string {
-		if l.lb.listener(l.id) != l {
-			return "Listener not exist: " + l.id
+		if !p.exists() {
+			return "Listener or rule not exist: " + p.id()
 		}
 		for _, t := range made {
-			l.register(t, now)
+			p.register(t, now)
 		}
 		return ""
 	}, nil
 }
 
 // rival is another listener of the same protocol on the same CLB that has the
-// backend: VIP, protocol, backend address and port must be unique.
-func (l *listener) rival(a netip.Addr, port int64) *listener {
-	for _, o := range l.lb.listeners {
-		if o != l && o.protocol == l.protocol && o.at(a, port) != nil {
+// backend: at layer 4 VIP, protocol, backend address and port must be unique.
+func (p *pool) rival(a netip.Addr, port int64) *listener {
+	for _, o := range p.listener.lb.listeners {
+		if p.rule == nil && o != p.listener && o.protocol == p.listener.protocol && o.at(a, port) != nil {
 			return o
 		}
 	}
 	return nil
 }
 
-func (l *listener) register(t *target, now time.Time) {
-	if old := l.at(t.addr, t.port); old != nil {
-		old.weight = t.weight
-		if l.cloud.cfg.Assumptions.RegisterBound == Rebind {
-			old.registered = now
-			l.restart(old, now)
-		}
-		return
-	}
-	t.registered = now
-	l.targets = append(l.targets, t)
-	l.restart(t, now)
-}
-
 // unbind checks that targets can be deregistered and returns the
 // deregistration.
-func (k *call) unbind(l *listener, refs []targetRef) (func(now time.Time) string, *Error) {
+func (k *call) unbind(p *pool, refs []targetRef) (func(now time.Time) string, *Error) {
 	var gone []*target
 	for _, r := range refs {
-		t := k.bound(l, r)
+		t := k.bound(p, r)
 		switch {
 		case t != nil && !slices.Contains(gone, t):
 			gone = append(gone, t)
 		case t != nil:
 			return nil, errorf(codeDuplicate, "The target %s is given twice.", r)
 		case k.cloud.cfg.Assumptions.DeregisterUnbound == Refuse:
-			return nil, errorf(codeValue, "The target %s is not bound to %s.", r, l.id)
+			return nil, errorf(codeValue, "The target %s is not bound to %s.", r, p.id())
 		}
 	}
 	return func(time.Time) string {
-		l.unregister(func(t *target) bool { return slices.Contains(gone, t) })
+		p.unregister(func(t *target) bool { return slices.Contains(gone, t) })
 		return ""
 	}, nil
 }
 
-func (l *listener) unregister(gone func(*target) bool) {
-	l.targets = slices.DeleteFunc(l.targets, func(t *target) bool {
-		if gone(t) {
-			t.turn++
-			return true
-		}
-		return false
-	})
-}
-
 // reweigh checks that weights can be changed and returns the change.
-func (k *call) reweigh(l *listener, refs []targetRef) (func(now time.Time) string, *Error) {
+func (k *call) reweigh(p *pool, refs []targetRef) (func(now time.Time) string, *Error) {
 	type change struct {
 		t *target
 		w int64
 	}
 	var changes []change
 	for _, r := range refs {
-		t := k.bound(l, r)
+		t := k.bound(p, r)
 		switch {
 		case t == nil:
-			return nil, errorf(codeValue, "The target %s is not bound to %s.", r, l.id)
+			return nil, errorf(codeValue, "The target %s is not bound to %s.", r, p.id())
 		case slices.ContainsFunc(changes, func(c change) bool { return c.t == t }):
 			return nil, errorf(codeDuplicate, "The target %s is given twice.", r)
 		}
@@ -275,22 +241,24 @@ func (k *call) reweigh(l *listener, refs []targetRef) (func(now time.Time) strin
 	}, nil
 }
 
-// onListener is the frame of the three actions on the targets of one listener.
+// onListener is the frame of the three actions on the targets of one listener
+// or rule.
 func (k *call) onListener(lbID, listenerID, location, domain, url *string, refs []targetRef,
-	change func(*listener, []targetRef) (func(time.Time) string, *Error),
+	change func(*pool, []targetRef) (func(time.Time) string, *Error),
 ) *Error {
 	lb, err := k.locked(lbID)
 	if err != nil {
 		return err
 	}
 	l, err := k.listener(lb, "ListenerId", listenerID)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case location != nil || domain != nil || url != nil:
-		return errorf(codeInvalid, "LocationId, Domain and Url are for HTTP and HTTPS listeners, %s is %s.", l.id, l.protocol)
 	}
-	effect, err := change(l, refs)
+	p, err := l.poolOf(location, domain, url)
+	if err != nil {
+		return err
+	}
+	effect, err := change(p, refs)
 	if err != nil {
 		return err
 	}

@@ -29,15 +29,31 @@ func describeTargets(k *call, in *clb.DescribeTargetsRequest) (*clb.DescribeTarg
 		if !l.selected(in.ListenerIds, in.Protocol, in.Port) {
 			continue
 		}
-		b := &clb.ListenerBackend{ListenerId: &l.id, Protocol: &l.protocol, Port: &l.port, EndPort: new(int64(0)), Targets: []*clb.Backend{}}
-		for _, t := range l.targets {
-			if match(t) {
-				b.Targets = append(b.Targets, t.wire(k))
+		b := &clb.ListenerBackend{ListenerId: &l.id, Protocol: &l.protocol, Port: &l.port, EndPort: new(int64(0))}
+		if layer7(l.protocol) {
+			b.Rules = []*clb.RuleTargets{}
+			for _, r := range l.rules {
+				b.Rules = append(b.Rules, &clb.RuleTargets{
+					LocationId: &r.id, Domain: new(r.site.domains[0]), Url: new(r.url), FunctionTargets: []*clb.FunctionTarget{}, Targets: r.backends(k, match),
+				})
 			}
+		} else {
+			b.Targets = l.backends(k, match)
 		}
 		out.Listeners = append(out.Listeners, b)
 	}
 	return out, nil
+}
+
+// backends are the targets of a pool that match.
+func (p *pool) backends(k *call, match func(*target) bool) []*clb.Backend {
+	out := []*clb.Backend{}
+	for _, t := range p.targets {
+		if match(t) {
+			out = append(out, t.wire(k))
+		}
+	}
+	return out
 }
 
 func filterTargets(filters []*clb.Filter) (func(*target) bool, *Error) {
@@ -51,7 +67,7 @@ func filterTargets(filters []*clb.Filter) (func(*target) bool, *Error) {
 	}
 	return func(t *target) bool {
 		for _, f := range filters {
-			field := map[string]string{"private-ip-address": t.addr.String(), "tag": t.tag}[*f.Name]
+			field := map[string]string{"private-ip-address": t.addr.String(), "tag": t.tag, "location-id": t.location()}[*f.Name]
 			if !slices.Contains(values(f.Values), field) {
 				return false
 			}
@@ -116,16 +132,36 @@ func describeTargetHealth(k *call, in *clb.DescribeTargetHealthRequest) (*clb.De
 // healthWire puts the targets of a layer 4 listener into one rule without id,
 // as the API does.
 func (l *listener) healthWire() *clb.ListenerHealth {
-	rule := &clb.RuleHealth{LocationId: new(""), Targets: []*clb.TargetHealth{}}
-	for _, t := range l.targets {
+	out := &clb.ListenerHealth{ListenerId: &l.id, ListenerName: new(l.name), Protocol: &l.protocol, Port: &l.port, Rules: []*clb.RuleHealth{}}
+	for _, p := range l.pools() {
+		rule := &clb.RuleHealth{LocationId: new(""), Targets: p.healthWire()}
+		if r := p.rule; r != nil {
+			rule.LocationId, rule.Domain, rule.Url = &r.id, new(r.site.domains[0]), new(r.url)
+		}
+		out.Rules = append(out.Rules, rule)
+	}
+	return out
+}
+
+func (p *pool) healthWire() []*clb.TargetHealth {
+	out := []*clb.TargetHealth{}
+	for _, t := range p.targets {
 		status := string(t.health.Status)
-		rule.Targets = append(rule.Targets, &clb.TargetHealth{
+		out = append(out, &clb.TargetHealth{
 			IP: new(t.addr.String()), Port: &t.port, TargetId: new(t.id()), Weight: new(uint64(t.weight)),
 			HealthStatus:       new(t.health.Status == health.Alive || t.health.Status == health.Closed),
 			HealthStatusDetail: &status, HealthStatusDetial: &status, //nolint:staticcheck // the API still sends the misspelt field
 		})
 	}
-	return &clb.ListenerHealth{ListenerId: &l.id, ListenerName: new(l.name), Protocol: &l.protocol, Port: &l.port, Rules: []*clb.RuleHealth{rule}}
+	return out
+}
+
+// location is the id of the rule that a target is bound to, or "".
+func (t *target) location() string {
+	if t.pool.rule == nil {
+		return ""
+	}
+	return t.pool.rule.id
 }
 
 // id is the TargetId of DescribeTargetHealth.

@@ -3,6 +3,7 @@
 package cloud
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -14,8 +15,8 @@ import (
 var (
 	instanceID  = regexp.MustCompile(`^ins-[a-z0-9]{8}$`)
 	probeRange  = netip.MustParsePrefix("100.64.0.0/10")
-	knownQuotas = []string{QuotaPublic, QuotaInternal, QuotaListeners, QuotaTargets, "TOTAL_LISTENER_RULE_QUOTA",
-		"TOTAL_SNAT_IP_QUOTA", "TOTAL_ISP_CLB_QUOTA", "TOTAL_FULL_PORT_RANGE_LISTENER_QUOTA"}
+	knownQuotas = []string{QuotaPublic, QuotaInternal, QuotaListeners, QuotaTargets, QuotaRules,
+		QuotaSnatIPs, "TOTAL_ISP_CLB_QUOTA", "TOTAL_FULL_PORT_RANGE_LISTENER_QUOTA"}
 )
 
 // problems collects everything that is wrong, each with its key, so that a
@@ -56,6 +57,7 @@ func (c *Config) Validate() error {
 			}
 		}
 	}
+	c.validateCertificates(&p)
 	c.validateLimits(&p)
 	c.Assumptions.validate(&p)
 	return errors.Join(p...)
@@ -100,6 +102,20 @@ func (c *Config) validateNetwork(p *problems) {
 	}
 }
 
+func (c *Config) validateCertificates(p *problems) {
+	for i := range c.Certificates {
+		x := &c.Certificates[i]
+		if x.ID == "" {
+			p.add("certificates[%d].id: want an id, such as cert0001", i)
+		}
+		if c.certificate(x.ID) != x {
+			p.add("certificates[%d].id: %s is given twice", i, x.ID)
+		}
+		x.Algorithm = cmp.Or(x.Algorithm, "RSA")
+		p.oneOf(fmt.Sprintf("certificates[%d].algorithm", i), x.Algorithm, "RSA", "ECC", "SM2")
+	}
+}
+
 func (c *Config) validateLimits(p *problems) {
 	for id, n := range c.Quotas {
 		p.oneOf("quotas", id, knownQuotas...)
@@ -137,6 +153,7 @@ func (a Assumptions) validate(p *problems) {
 	p.oneOf("assumptions.domainStyle", a.DomainStyle, Asked, EveryPublic)
 	p.oneOf("assumptions.lockCode", a.LockCode, Always, Listed)
 	p.oneOf("assumptions.terminatedInstance", a.TerminatedInstance, Unbind, Keep)
+	p.oneOf("assumptions.defaultDomain", a.DefaultDomain, Required, Moves)
 	p.oneOf("assumptions.privateIPFilter", a.PrivateIPFilter, Fuzzy, Exact)
 }
 
