@@ -6,22 +6,13 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/clbsync/clbsync/lbsync/annotation"
 )
 
-const (
-	healthPath = "/healthz"
-	// healthDomain is the Host header of probes. CLB insists on one; nobody reads it.
-	healthDomain = "healthz.clbsync.io"
-	nameMax      = 80
-	// CLB keeps a client at its target for 30 s to 3600 s; Kubernetes allows a day, and its default is 3 h.
-	sessionMin = 30 * time.Second
-	sessionMax = 3600 * time.Second
-)
+const nameMax = 80
 
 // Desired returns the CLB that the snapshot's Services should have, and what was left out or changed, and
 // why. It is total: whatever is wrong with a manifest becomes a Skip and costs only what it touches. If
@@ -63,42 +54,75 @@ func Desired(s Snapshot) (LoadBalancer, []Skip) {
 
 // service adds what one Service asks for to lb.
 func (s Snapshot) service(lb *LoadBalancer, svc Service, hosts *Hosts) []Skip {
-	skips := manifestSkips(svc)
+	skips := append(manifestSkips(svc), svc.Config.skips()...)
 	choice, notSelected := hosts.selected(svc)
 	skips = append(skips, notSelected...)
 	for _, port := range svc.Spec.Ports {
-		listener, portSkips := s.listener(svc, port)
+		listeners, portSkips := s.listeners(svc, port)
 		skips = append(skips, portSkips...)
-		if listener.Protocol == "" {
-			continue
-		}
-		if other, taken := lb.Listeners[listener.ListenerKey]; taken {
-			skips = append(skips, Skip{Object: portName(port), Reason: PortTaken, Warning: true,
-				Message: fmt.Sprintf("Port %s of %s/%s is left out: the CLB's listener %s belongs to %s", portName(port), svc.Namespace, svc.Name, listener.ListenerKey, other.Name)})
-			continue
-		}
-		lb.Listeners[listener.ListenerKey] = listener
-		nodes := endpointsOf(svc, port)
-		if nodes.none() {
-			lb.Idle[listener.ListenerKey] = true
-		}
-		lb.Answering[listener.ListenerKey] = answering(svc, port, nodes)
-		bound := weights(svc, listener.Protocol, nodes, choice)
-		if quota := s.TargetQuota; quota > 0 && len(bound) > quota {
-			skips = append(skips, Skip{Object: portName(port), Reason: QuotaExceeded, Warning: true, Message: fmt.Sprintf(
-				"Port %s is bound to %d of %d nodes, since CLB takes %d targets per listener (quota TOTAL_TARGET_BIND_QUOTA); ask for a larger quota, or choose nodes with the annotation %s",
-				portName(port), quota, len(bound), quota, annotation.Backends)})
-			ready := nodes.ready
-			if !local(svc) {
-				ready = nil // Any node answers: to follow the pods would cost a handover for each that moves.
-			}
-			bound = subset(bound, ready, quota, string(svc.UID))
-		}
-		for _, b := range bound {
-			lb.Targets[Binding{Listener: listener.ListenerKey, Target: b.target(uint16(port.NodePort))}] = b.weight
+		for _, listener := range listeners {
+			skips = append(skips, s.add(lb, svc, port, listener, choice)...)
 		}
 	}
 	return skips
+}
+
+// add adds a listener of a Service port to lb, with its targets.
+func (s Snapshot) add(lb *LoadBalancer, svc Service, port corev1.ServicePort, listener wanted, choice choice) []Skip {
+	var skips []Skip
+	if other, taken := lb.taken(listener.Listener); taken {
+		if listener.Rule() {
+			return nil // said of its parent
+		}
+		return []Skip{{Object: portName(port), Reason: PortTaken, Warning: true,
+			Message: fmt.Sprintf("Port %s of %s/%s is left out: the CLB's listener %s belongs to %s", portName(port), svc.Namespace, svc.Name, other.ListenerKey, other.Name)}}
+	}
+	lb.Listeners[listener.ListenerKey] = listener.Listener
+	if listener.waits {
+		if lb.Waiting == nil {
+			lb.Waiting = map[ListenerKey]bool{}
+		}
+		lb.Waiting[listener.ListenerKey] = true
+	}
+	if listener.Protocol.layer7() && !listener.Rule() {
+		return nil // its rules have the targets
+	}
+	nodes := endpointsOf(svc, port)
+	if nodes.none() {
+		lb.Idle[listener.ListenerKey] = true
+	}
+	lb.Answering[listener.ListenerKey] = answering(svc, port, nodes)
+	bound := weights(svc, listener.Protocol, nodes, choice)
+	if quota := s.TargetQuota; quota > 0 && len(bound) > quota {
+		skips = append(skips, Skip{Object: portName(port), Reason: QuotaExceeded, Warning: true, Message: fmt.Sprintf(
+			"Port %s is bound to %d of %d nodes, since CLB takes %d targets per listener (quota TOTAL_TARGET_BIND_QUOTA); ask for a larger quota, or choose nodes with the annotation %s",
+			portName(port), quota, len(bound), quota, annotation.Backends)})
+		ready := nodes.ready
+		if !local(svc) {
+			ready = nil // Any node answers: to follow the pods would cost a handover for each that moves.
+		}
+		bound = subset(bound, ready, quota, string(svc.UID))
+	}
+	for _, b := range bound {
+		lb.Targets[Binding{Listener: listener.ListenerKey, Target: b.target(uint16(port.NodePort))}] = b.weight
+	}
+	return skips
+}
+
+// taken returns the listener that has the place of a new one: the port, in its transport. The place of a rule is taken if its
+// parent found its own taken.
+func (l LoadBalancer) taken(by Listener) (Listener, bool) {
+	if by.Rule() {
+		parent, there := l.Listeners[by.Parent()]
+		return parent, !there || parent.Name != by.Name
+	}
+	for _, p := range []Protocol{TCP, UDP, TCPSSL, QUIC, HTTP, HTTPS} {
+		k := ListenerKey{Protocol: p, Port: by.Port}
+		if other, there := l.Listeners[k]; there && k.port() == by.port() {
+			return other, true
+		}
+	}
+	return Listener{}, false
 }
 
 // manifestSkips returns what is wrong with the Service as a whole.
@@ -129,61 +153,6 @@ func manifestSkips(svc Service) []Skip {
 		warn("annotation "+annotation.WeightByPods, WeightsIgnored, false, "Annotation %s has no effect: it needs externalTrafficPolicy: Local and %s: \"true\"", annotation.WeightByPods, annotation.BindNodesOfPods)
 	}
 	return skips
-}
-
-// listener returns the listener of a Service port; its Protocol is "" if there can be none.
-func (s Snapshot) listener(svc Service, port corev1.ServicePort) (Listener, []Skip) {
-	var skips []Skip
-	warn := func(reason Reason, format string, args ...any) {
-		skips = append(skips, Skip{Object: portName(port), Reason: reason, Message: fmt.Sprintf(format, args...), Warning: true})
-	}
-	var protocol Protocol
-	switch port.Protocol {
-	case corev1.ProtocolTCP, "":
-		protocol = TCP
-	case corev1.ProtocolUDP:
-		protocol = UDP
-	default:
-		warn(UnsupportedProtocol, "Port %s has the protocol %s, which CLB does not have; it has TCP and UDP", portName(port), port.Protocol)
-		return Listener{}, skips
-	}
-	if port.NodePort == 0 {
-		warn(NoNodePort, "Port %s has no nodePort, so nodes cannot be bound; set spec.allocateLoadBalancerNodePorts to true", portName(port))
-		return Listener{}, skips
-	}
-	l := Listener{
-		ListenerKey: ListenerKey{Protocol: protocol, Port: uint16(port.Port)},
-		Name:        ListenerName(string(svc.UID)),
-		Check:       s.check(svc, protocol),
-	}
-	if svc.Spec.SessionAffinity == corev1.ServiceAffinityClientIP {
-		asked := time.Duration(corev1.DefaultClientIPServiceAffinitySeconds) * time.Second
-		if c := svc.Spec.SessionAffinityConfig; c != nil && c.ClientIP != nil && c.ClientIP.TimeoutSeconds != nil {
-			asked = time.Duration(*c.ClientIP.TimeoutSeconds) * time.Second
-		}
-		if l.SessionExpire = min(max(asked, sessionMin), sessionMax); l.SessionExpire != asked {
-			skips = append(skips, Skip{Object: portName(port), Reason: SessionClamped,
-				Message: fmt.Sprintf("Port %s keeps a client at its target for %s, not %s: CLB takes %s to %s", portName(port), l.SessionExpire, asked, sessionMin, sessionMax)})
-		}
-	}
-	return l, skips
-}
-
-// check returns how the targets of a Service's listener are probed. Under Local the node is asked whether
-// it has pods; CLB can ask that for TCP only.
-func (s Snapshot) check(svc Service, protocol Protocol) HealthCheck {
-	check := s.Settings.Check
-	switch {
-	case protocol == UDP && !s.Settings.UDPCheck:
-		return HealthCheck{}
-	case protocol == UDP:
-		check.Type = CheckPing
-	case local(svc) && svc.Spec.HealthCheckNodePort != 0:
-		check.Type, check.Port, check.Path, check.Domain = CheckHTTP, uint16(svc.Spec.HealthCheckNodePort), healthPath, healthDomain
-	default:
-		check.Type = CheckTCP
-	}
-	return check
 }
 
 // answering returns where traffic for a Service port finds somebody: under Cluster each node passes it on.

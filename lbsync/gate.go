@@ -60,6 +60,7 @@ type gatePort struct {
 func (s Snapshot) GateService(svc Service, actual LoadBalancer, unsure bool) GateService {
 	v := GateService{Actual: actual, name: svc.Namespace + "/" + svc.Name, unsure: unsure, hosts: s.shared(), left: map[string]Skip{}}
 	desired, skips := Desired(s)
+	desired = Complete(actual, desired) // nobody waits for a listener that waits for its certificate
 	for _, skip := range skips {
 		if node, ok := strings.CutPrefix(skip.Object, "node "); ok {
 			v.left[node] = skip
@@ -69,12 +70,14 @@ func (s Snapshot) GateService(svc Service, actual LoadBalancer, unsure bool) Gat
 		}
 	}
 	for _, port := range svc.Spec.Ports {
-		listener, _ := s.listener(svc, port)
-		if desired.Listeners[listener.ListenerKey].Name != ListenerName(string(svc.UID)) {
-			continue // left out, or another Service's
+		listeners, _ := s.listeners(svc, port)
+		for _, listener := range listeners {
+			if desired.Listeners[listener.ListenerKey].Name != ListenerName(string(svc.UID)) || listener.Protocol.layer7() && !listener.Rule() {
+				continue // left out, another Service's, or without targets
+			}
+			v.ports = append(v.ports, gatePort{ListenerKey: listener.ListenerKey, nodePort: uint16(port.NodePort), local: local(svc),
+				early: local(svc) && s.Settings.Gate.NodeAgent, endpoints: endpointsOf(svc, port), desired: desired.Targets})
 		}
-		v.ports = append(v.ports, gatePort{ListenerKey: listener.ListenerKey, nodePort: uint16(port.NodePort), local: local(svc),
-			early: local(svc) && s.Settings.Gate.NodeAgent, endpoints: endpointsOf(svc, port), desired: desired.Targets})
 	}
 	return v
 }

@@ -34,7 +34,7 @@ func random(r *rand.Rand, desired bool) LoadBalancer {
 		if r.IntN(4) == 0 {
 			continue
 		}
-		key := ListenerKey{[]Protocol{TCP, UDP}[r.IntN(2)], port}
+		key := ListenerKey{Protocol: []Protocol{TCP, UDP}[r.IntN(2)], Port: port}
 		lb.Listeners[key] = Listener{ListenerKey: key, Name: ListenerName("u"), Check: HealthCheck{On: r.IntN(4) > 0, Type: CheckTCP, Interval: time.Second, Healthy: 2 + r.IntN(2)}}
 		nodePort := 100*port + uint16(r.IntN(2))
 		for range r.IntN(6) {

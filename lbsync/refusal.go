@@ -47,7 +47,7 @@ func OnlyRefused(err error) (Refusals, bool) {
 // Object names what was refused.
 func (r Refusal) Object() string {
 	if r.Binding.Target == (Target{}) {
-		return "listener " + r.Listener.ListenerKey.String()
+		return r.Listener.what()
 	}
 	return "target " + r.Binding.String()
 }
@@ -116,10 +116,5 @@ func (r Refusal) withoutListener(actual, out LoadBalancer) {
 		out.Listeners[k] = have
 		return
 	}
-	delete(out.Listeners, k)
-	for b := range out.Targets {
-		if b.Listener == k {
-			delete(out.Targets, b)
-		}
-	}
+	out.remove(k)
 }

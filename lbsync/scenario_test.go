@@ -21,6 +21,7 @@ import (
 
 	"github.com/clbsync/clbsync/internal/golden"
 	"github.com/clbsync/clbsync/lbsync/annotation"
+	"github.com/clbsync/clbsync/lbsync/serviceconfig"
 )
 
 // A scenario is a story in stages. Each stage has the cluster's objects in NAME.yaml, which replace those of
@@ -62,6 +63,8 @@ var equal = cmp.Options{cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Ad
 type world struct {
 	snapshot Snapshot
 	slices   []*discoveryv1.EndpointSlice
+	secrets  map[string]Secret        // by name
+	configs  map[string]ServiceConfig // by name
 	cloud    *fakeCloud
 	actual   LoadBalancer
 	memory   Memory
@@ -105,6 +108,7 @@ func (w *world) load(t *testing.T, data []byte) {
 	var nodes []*corev1.Node
 	var epSlices []*discoveryv1.EndpointSlice
 	var services []Service
+	secrets, configs := map[string]Secret{}, map[string]ServiceConfig{}
 	for doc := range bytes.SplitSeq(data, []byte("\n---\n")) {
 		var kind struct{ Kind string }
 		decode(t, doc, &kind)
@@ -117,9 +121,19 @@ func (w *world) load(t *testing.T, data []byte) {
 			svc := Service{Service: into[corev1.Service](t, doc)}
 			svc.Options, svc.Problems = annotation.Parse(svc.Annotations)
 			services = append(services, svc)
+		case "Secret":
+			secret := into[corev1.Secret](t, doc)
+			secrets[secret.Name] = SecretOf(secret)
+		case "TkeServiceConfig":
+			m := *into[map[string]any](t, doc)
+			spec, _ := m["spec"].(map[string]any)
+			name := m["metadata"].(map[string]any)["name"].(string)
+			config := ServiceConfig{Name: name}
+			config.Config, config.Problems = serviceconfig.Parse(spec)
+			configs[name] = config
 		case "":
 		default:
-			t.Fatalf("kind %q: want Node, EndpointSlice or Service", kind.Kind)
+			t.Fatalf("kind %q: want Node, EndpointSlice, Service, Secret or TkeServiceConfig", kind.Kind)
 		}
 	}
 	if nodes != nil {
@@ -131,8 +145,31 @@ func (w *world) load(t *testing.T, data []byte) {
 	if epSlices != nil || bytes.Contains(data, []byte("# no endpoints")) {
 		w.slices = epSlices
 	}
+	if len(secrets) > 0 {
+		w.secrets = secrets
+	}
+	if len(configs) > 0 {
+		w.configs = configs
+	}
 	for i := range w.snapshot.Services {
-		w.snapshot.Services[i].Slices = w.slices
+		svc := &w.snapshot.Services[i]
+		svc.Slices, svc.Secrets = w.slices, map[string]Secret{}
+		for _, name := range SecretNames(svc.Options) {
+			secret, there := w.secrets[name]
+			if !there {
+				secret = SecretOf(nil)
+			}
+			svc.Secrets[name] = secret
+		}
+		if name := svc.Options.ConfigName; name != "" {
+			config, there := w.configs[name]
+			if !there {
+				config = ServiceConfig{Name: name, Absent: true}
+			}
+			svc.Config = config
+		} else {
+			svc.Config = ServiceConfig{}
+		}
 	}
 }
 
@@ -159,6 +196,8 @@ func (w *world) run(t *testing.T) string {
 		}
 	}()
 	desired, skips := Desired(w.snapshot)
+	desired = Complete(w.actual, desired)
+	skips = append(skips, Replaced(w.actual, desired)...)
 	for _, s := range append(skips, Fixed(w.actual, desired)...) {
 		fmt.Fprintf(&b, "skip %s: %s\n", s.Reason, s.Message)
 	}

@@ -34,6 +34,8 @@ type Service struct {
 	Slices   []*discoveryv1.EndpointSlice // those labelled with its name
 	Options  annotation.Options           // from its annotations
 	Problems []annotation.Problem         // with its annotations
+	Config   ServiceConfig                // the TkeServiceConfig that its annotations name
+	Secrets  map[string]Secret            // those that its annotations name (SecretNames); one that is absent could not be read
 	// Gated holds the pods, by UID, that nothing but their readiness gate keeps from being ready, or nothing any
 	// more. It is empty unless node agents serve them (GateSettings.NodeAgent).
 	Gated map[types.UID]bool
@@ -151,6 +153,12 @@ const (
 	SourceRanges        Reason = "UnsupportedSourceRanges"
 	NoNodePort          Reason = "NoNodePort"
 	PortTaken           Reason = "PortTaken"
+	ProtocolChanged     Reason = "ListenerReplaced"
+	ProtocolImpossible  Reason = "ProtocolImpossible"
+	CertificateUnknown  Reason = "CertificateUnknown"
+	BadServiceConfig    Reason = "BadServiceConfig"
+	NoServiceConfig     Reason = "ServiceConfigNotFound"
+	SettingIgnored      Reason = "ListenerSettingIgnored"
 	SessionClamped      Reason = "SessionTimeoutClamped"
 	CreateTimeOnly      Reason = "CreateTimeOnly"
 	WeightsIgnored      Reason = "WeightedBalanceIgnored"

@@ -44,7 +44,7 @@ func (hs *Hosts) selected(svc Service) (choice, []Skip) {
 
 // byPods reports whether a listener is bound only to nodes with pods.
 func byPods(svc Service, protocol Protocol) bool {
-	return local(svc) && (svc.Options.BindNodesOfPods || protocol == UDP)
+	return local(svc) && (svc.Options.BindNodesOfPods || !protocol.asksNode())
 }
 
 // Spread reports whether any node may matter to the Service: without it, only those with its endpoints, or among the
@@ -54,7 +54,7 @@ func (s Service) Spread() bool {
 		return true
 	}
 	for _, port := range s.Spec.Ports {
-		if !byPods(s, Protocol(port.Protocol)) {
+		if s.everyNode(port) {
 			return true
 		}
 	}

@@ -126,7 +126,9 @@ func (c *Controller) look(ctx context.Context, r *state, svc *corev1.Service, no
 	}
 	r.follow(c.policyOf(snap.Services[0]))
 	f.Actual, f.Failure = c.actual(ctx, r, f.Desired.Instance.Owner, snap.Services[0])
+	f.Desired = lbsync.Complete(f.Actual, f.Desired)
 	f.Skips = append(f.Skips, lbsync.Fixed(f.Actual, f.Desired)...)
+	f.Skips = append(f.Skips, lbsync.Replaced(f.Actual, f.Desired)...)
 	f.Skips = append(f.Skips, lbsync.Foreign(f.Actual, f.Desired)...)
 	if unsure {
 		f.Desired = snap.Keep(f.Actual, f.Desired)
