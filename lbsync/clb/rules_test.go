@@ -150,24 +150,26 @@ func TestACertificateThatIsRefusedCostsItsListener(t *testing.T) {
 			}
 		}
 		now, err := lbsync.Diff(lbsync.LoadBalancer{}, want).Apply(t.Context(), w.Client, lbsync.LoadBalancer{})
-		// What hangs on them is refused with them.
-		if err == nil {
-			t.Fatal("nothing was refused")
+		refused, only := lbsync.OnlyRefused(err)
+		if !only {
+			t.Fatal(err)
 		}
-		var first *lbsync.Refusals
-		if refused, only := lbsync.OnlyRefused(err); only {
-			first = &refused
+		var objects []string
+		for _, one := range refused {
+			objects = append(objects, one.Object())
 		}
-		text := err.Error()
-		if !strings.Contains(text, "has expired") || !strings.Contains(text, "does not exist") {
-			t.Errorf("%v, refused only: %v", err, first != nil)
+		if diff := cmp.Diff([]string{"listener TCP_SSL:8443", "rule HTTPS:443 b.example.com/"}, objects); diff != "" {
+			t.Errorf("-want +got\n%s", diff)
 		}
-		rest := lbsync.LoadBalancer{}
-		if first != nil {
-			rest = first.Without(now, want)
+		if text := err.Error(); !strings.Contains(text, "has expired") || !strings.Contains(text, "does not exist") {
+			t.Error(text)
 		}
-		if _, there := rest.Listeners[b]; there {
-			t.Error("the refused rule is still wanted")
+		rest := refused.Without(now, want)
+		if plan := lbsync.Diff(w.observe(now.Instance.ID), rest); !plan.Empty() {
+			t.Errorf("left to do beside what is refused:\n%s", plan)
+		}
+		if got := len(rest.Targets); got != 2 {
+			t.Errorf("%d targets, want those of the others", got)
 		}
 	})
 }
