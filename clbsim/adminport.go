@@ -54,6 +54,14 @@ func (s *Sim) AdminHandler() http.Handler {
 		s.change(func(now time.Time) { err = s.cloud.DeleteInstance(r.PathValue("id"), now) })
 		return nil, err
 	})
+	handle("POST /loadbalancers", func(r *http.Request) (any, error) {
+		var e cloud.ExistingLoadBalancer
+		return nil, s.edit(r, &e, func(now time.Time) error { return s.cloud.PutLoadBalancer(e, now) })
+	})
+	handle("PUT /loadbalancers/{id}/isolated", func(r *http.Request) (any, error) {
+		var in admin.Isolation
+		return nil, s.edit(r, &in, func(time.Time) error { return s.cloud.Isolate(r.PathValue("id"), in.Isolated) })
+	})
 	return mux
 }
 

@@ -34,6 +34,9 @@ type Subnet = cloud.Subnet
 // SecurityGroup admits clients to CLBs that are bound to it.
 type SecurityGroup = cloud.SecurityGroup
 
+// ExistingLoadBalancer is a CLB that is there before the first call.
+type ExistingLoadBalancer = cloud.ExistingLoadBalancer
+
 // Certificate is one of the account's.
 type Certificate = cloud.Certificate
 

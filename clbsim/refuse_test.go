@@ -42,6 +42,16 @@ func createLB(change func(*clb.CreateLoadBalancerRequest)) func(fixture) error {
 	}
 }
 
+func attributes(change func(*clb.ModifyLoadBalancerAttributesRequest)) func(fixture) error {
+	return func(f fixture) error {
+		in := clb.NewModifyLoadBalancerAttributesRequest()
+		in.LoadBalancerId = &f.lb
+		change(in)
+		_, err := f.clb.ModifyLoadBalancerAttributesWithContext(f.ctx, in)
+		return err
+	}
+}
+
 func createListener(change func(fixture, *clb.CreateListenerRequest)) func(fixture) error {
 	return func(f fixture) error {
 		in := clb.NewCreateListenerRequest()
@@ -126,7 +136,59 @@ var wrongLoadBalancers = []wrong{
 	})},
 	{"a carrier without bandwidth package", "InvalidParameter", createLB(func(in *clb.CreateLoadBalancerRequest) { in.VipIsp = new("CMCC") })},
 	{"an unknown zone", "InvalidParameterValue", createLB(func(in *clb.CreateLoadBalancerRequest) { in.ZoneId = new("999999") })},
-	{"IPv6, which is not simulated", "UnsupportedOperation", createLB(func(in *clb.CreateLoadBalancerRequest) { in.AddressIPVersion = new("IPv6FullChain") })},
+	{"an IP version that does not exist", "InvalidParameterValue", createLB(func(in *clb.CreateLoadBalancerRequest) { in.AddressIPVersion = new("IPV5") })},
+	{"IPv6 without subnet", "MissingParameter", createLB(func(in *clb.CreateLoadBalancerRequest) { in.AddressIPVersion = new("IPv6FullChain") })},
+	{"IPv6 in a subnet without IPv6", "InvalidParameterValue", createLB(func(in *clb.CreateLoadBalancerRequest) {
+		in.AddressIPVersion, in.SubnetId = new("IPv6FullChain"), new("subnet-ipv4only")
+	})},
+	{"internal IPv6", "InvalidParameter", createLB(func(in *clb.CreateLoadBalancerRequest) {
+		in.LoadBalancerType, in.AddressIPVersion, in.SubnetId = new("INTERNAL"), new("IPV6"), new(subnet)
+	})},
+	{"a zone for IPv6", "InvalidParameter", createLB(func(in *clb.CreateLoadBalancerRequest) { in.AddressIPVersion, in.ZoneId = new("ipv6"), new("100003") })},
+	{"a VIP for NAT64", "InvalidParameter", createLB(func(in *clb.CreateLoadBalancerRequest) {
+		in.AddressIPVersion, in.Vip = new("IPV6"), new("2001:db8:64::9")
+	})},
+	{"SNAT addresses without SnatPro", "InvalidParameter", createLB(func(in *clb.CreateLoadBalancerRequest) { in.SnatIps = []*clb.SnatIp{{SubnetId: new(subnet)}} })},
+	{"a SNAT address of an unknown subnet", "InvalidParameterValue", createLB(func(in *clb.CreateLoadBalancerRequest) {
+		in.SnatPro, in.SnatIps = new(true), []*clb.SnatIp{{SubnetId: new("subnet-nothere1")}}
+	})},
+	{"eleven SNAT addresses", "LimitExceeded", func(f fixture) error {
+		in := clb.NewCreateLoadBalancerSnatIpsRequest()
+		in.LoadBalancerId, in.SnatIps, in.Number = &f.lb, []*clb.SnatIp{{SubnetId: new(subnet)}}, new(uint64(11))
+		_, err := f.clb.CreateLoadBalancerSnatIpsWithContext(f.ctx, in)
+		return err
+	}},
+	{"deleting a SNAT address that is none", "InvalidParameterValue", func(f fixture) error {
+		in := clb.NewDeleteLoadBalancerSnatIpsRequest()
+		in.LoadBalancerId, in.Ips = &f.lb, ptrs("10.0.200.99")
+		_, err := f.clb.DeleteLoadBalancerSnatIpsWithContext(f.ctx, in)
+		return err
+	}},
+	{"mixed targets on IPv4", "InvalidParameter", func(f fixture) error {
+		in := clb.NewModifyLoadBalancerMixIpTargetRequest()
+		in.LoadBalancerIds, in.MixIpTarget = ptrs(f.lb), new(true)
+		_, err := f.clb.ModifyLoadBalancerMixIpTargetWithContext(f.ctx, in)
+		return err
+	}},
+	{"targets in a region that does not exist", "InvalidParameter.RegionNotFound", attributes(func(in *clb.ModifyLoadBalancerAttributesRequest) {
+		in.TargetRegionInfo = &clb.TargetRegionInfo{Region: new("ap-nowhere"), VpcId: new(vpc)}
+	})},
+	{"targets in an unknown VPC", "InvalidParameterValue", attributes(func(in *clb.ModifyLoadBalancerAttributesRequest) {
+		in.TargetRegionInfo = &clb.TargetRegionInfo{Region: new("ap-guangzhou"), VpcId: new("vpc-nothere1")}
+	})},
+	{"targets elsewhere while some are bound", "FailedOperation", attributes(func(in *clb.ModifyLoadBalancerAttributesRequest) {
+		in.TargetRegionInfo = &clb.TargetRegionInfo{Region: new("ap-guangzhou"), VpcId: new("vpc-other001")}
+	})},
+	{"another charging mode, which is not simulated", "UnsupportedOperation", attributes(func(in *clb.ModifyLoadBalancerAttributesRequest) { in.SwitchFlag = new(uint64(1)) })},
+	{"a bandwidth of 0", "InvalidParameterValue", attributes(func(in *clb.ModifyLoadBalancerAttributesRequest) {
+		in.InternetChargeInfo = &clb.InternetAccessible{InternetMaxBandwidthOut: new(int64(0))}
+	})},
+	{"a group for 21 CLBs", "InvalidParameterValue.Length", func(f fixture) error {
+		in := clb.NewSetSecurityGroupForLoadbalancersRequest()
+		in.SecurityGroup, in.OperationType, in.LoadBalancerIds = new("sg-demo0001"), new("ADD"), ptrs(make([]string, 21)...)
+		_, err := f.clb.SetSecurityGroupForLoadbalancersWithContext(f.ctx, in)
+		return err
+	}},
 	{"listing with 21 ids", "InvalidParameterValue.Length", func(f fixture) error {
 		in := clb.NewDescribeLoadBalancersRequest()
 		in.LoadBalancerIds = ptrs(make([]string, 21)...)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -63,6 +64,10 @@ func config() clbsim.Config {
 		{ID: node2, PrivateIP: "10.0.0.12", Name: "n2", Zone: "ap-guangzhou-4"},
 		{ID: elsewhere, PrivateIP: "10.9.0.11", VPC: "vpc-other001", Subnet: "subnet-x"},
 	}
+	cfg.VPCs = append(cfg.VPCs, clbsim.VPC{ID: "vpc-shanghai", Region: "ap-shanghai", CIDRs: []netip.Prefix{netip.MustParsePrefix("172.16.0.0/16")}})
+	cfg.Regions = append(cfg.Regions, "ap-shanghai")
+	cfg.Subnets = append(cfg.Subnets, clbsim.Subnet{ID: "subnet-ipv4only", VPC: vpc, CIDR: netip.MustParsePrefix("10.0.201.0/24"), Zone: "ap-guangzhou-3"},
+		clbsim.Subnet{ID: "subnet-shanghai", VPC: "vpc-shanghai", CIDR: netip.MustParsePrefix("172.16.1.0/24"), Zone: "ap-shanghai-2"})
 	cfg.Certificates = []clbsim.Certificate{
 		{ID: certRSA, Domains: []string{"a.example", "*.b.example"}}, {ID: certECC, Algorithm: "ECC"}, {ID: certOld, Expired: true}, {ID: certCA, CA: true},
 	}

@@ -59,6 +59,7 @@ const conditionMax = 1000
 
 // Finding is what a sync found out about the CLB of a Service.
 type Finding struct {
+	Options         annotation.Options // of the Service
 	Actual, Desired LoadBalancer
 	Waits           []Wait        // of the last step, whose plan was empty
 	Held            bool          // by that step

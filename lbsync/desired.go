@@ -5,7 +5,6 @@ package lbsync
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -19,14 +18,9 @@ const nameMax = 80
 // Blocked(skips), the CLB is not to be changed at all.
 func Desired(s Snapshot) (LoadBalancer, []Skip) {
 	first := s.Services[0]
+	instance, skips := s.instance(first)
 	lb := LoadBalancer{
-		Instance: Instance{
-			Name:     instanceName(s.Settings.ClusterID, first.Service),
-			Internal: first.Options.SubnetID != "",
-			VPCID:    s.Settings.VPCID,
-			SubnetID: first.Options.SubnetID,
-			Owner:    Owner{ClusterID: s.Settings.ClusterID, ServiceUID: string(first.UID)},
-		},
+		Instance:  instance,
 		Listeners: map[ListenerKey]Listener{},
 		Targets:   map[Binding]int{},
 		Idle:      map[ListenerKey]bool{},
@@ -35,7 +29,6 @@ func Desired(s Snapshot) (LoadBalancer, []Skip) {
 		TargetQuota:    s.TargetQuota,
 		RemovalAllowed: first.Options.AllowRemoval,
 	}
-	var skips []Skip
 	var hosts *Hosts
 	for _, svc := range s.Services {
 		if !s.Settings.Wants(svc.Service) {
@@ -45,7 +38,7 @@ func Desired(s Snapshot) (LoadBalancer, []Skip) {
 			lb.Present = true
 			hosts = s.shared()
 			lb.Known, lb.Doubtful = hosts.known, hosts.doubtful
-			skips = slices.Clone(hosts.skips)
+			skips = append(skips, hosts.skips...)
 		}
 		skips = append(skips, s.service(&lb, svc, hosts)...)
 	}
@@ -144,7 +137,7 @@ func manifestSkips(svc Service) []Skip {
 	for _, r := range svc.Spec.LoadBalancerSourceRanges {
 		// A CLB that lets everybody in is not what a list of ranges asks for, so there is none at all.
 		if p, err := netip.ParsePrefix(r); err != nil || p.Bits() != 0 {
-			warn("spec.loadBalancerSourceRanges", SourceRanges, true, "spec.loadBalancerSourceRanges has %q: ranges other than 0.0.0.0/0 are not supported yet, and the Service would be open to everybody; "+
+			warn("spec.loadBalancerSourceRanges", RangesRefused, true, "spec.loadBalancerSourceRanges has %q: ranges other than 0.0.0.0/0 are not supported yet, and the Service would be open to everybody; "+
 				"remove spec.loadBalancerSourceRanges, or restrict the addresses in a NetworkPolicy or the nodes' security group", r)
 			break
 		}

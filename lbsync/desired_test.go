@@ -126,14 +126,18 @@ func TestSettings(t *testing.T) {
 func TestIngress(t *testing.T) {
 	mode := corev1.LoadBalancerIPModeVIP
 	i := Instance{Domain: "lb-1.clb.tencentclb.com"}
-	if diff := cmp.Diff([]corev1.LoadBalancerIngress{{Hostname: "lb-1.clb.tencentclb.com"}}, Ingress(i)); diff != "" {
+	if diff := cmp.Diff([]corev1.LoadBalancerIngress{{Hostname: "lb-1.clb.tencentclb.com"}}, Ingress(i, "")); diff != "" {
 		t.Errorf("a CLB with a domain (-want +got):\n%s", diff)
 	}
 	i.VIPs = append(i.VIPs, netip.MustParseAddr("203.0.113.1"))
-	if diff := cmp.Diff([]corev1.LoadBalancerIngress{{IP: "203.0.113.1", IPMode: &mode}}, Ingress(i)); diff != "" {
+	if diff := cmp.Diff([]corev1.LoadBalancerIngress{{IP: "203.0.113.1", IPMode: &mode}}, Ingress(i, "")); diff != "" {
 		t.Errorf("a CLB with an address (-want +got):\n%s", diff)
 	}
-	if got := Ingress(Instance{}); got != nil {
+	proxy := corev1.LoadBalancerIPModeProxy
+	if diff := cmp.Diff([]corev1.LoadBalancerIngress{{IP: "203.0.113.1", IPMode: &proxy}}, Ingress(i, "Proxy")); diff != "" {
+		t.Errorf("a chosen mode (-want +got):\n%s", diff)
+	}
+	if got := Ingress(Instance{}, ""); got != nil {
 		t.Errorf("no CLB: %v", got)
 	}
 }

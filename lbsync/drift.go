@@ -26,6 +26,7 @@ type Deviation string
 const (
 	InstanceMissing  Deviation = "instance_missing"
 	InstanceName     Deviation = "instance_name"
+	InstanceSettings Deviation = "instance_settings"
 	ListenerMissing  Deviation = "listener_missing"
 	ListenerAdded    Deviation = "listener_added"
 	ListenerSettings Deviation = "listener_settings"
@@ -46,6 +47,7 @@ type Item struct {
 	Present  bool
 	Name     string   // of a CLB
 	ID       string   // of a CLB
+	Settings string   // of a CLB: its Attributes
 	Listener Listener // of a listener
 	Weight   int      // of a target
 }
@@ -57,6 +59,8 @@ func (d Difference) String() string {
 		return fmt.Sprintf("CLB %s is gone, or has lost its tags", d.Was.ID)
 	case InstanceName:
 		return fmt.Sprintf("CLB %s is called %q, was %q", d.Is.ID, d.Is.Name, d.Was.Name)
+	case InstanceSettings:
+		return fmt.Sprintf("CLB %s has %s, had %s", d.Is.ID, d.Is.Settings, d.Was.Settings)
 	case ListenerMissing:
 		if d.Is.Present {
 			return fmt.Sprintf("listener %s is called %q, so it is not this controller's any more", d.Listener, d.Is.Listener.Name)
@@ -111,6 +115,9 @@ func Drift(remembered, observed LoadBalancer) []Difference {
 	var out []Difference
 	if was.Name != is.Name {
 		out = append(out, Difference{What: InstanceName, Was: Item{Present: true, ID: was.ID, Name: was.Name}, Is: Item{Present: true, ID: is.ID, Name: is.Name}})
+	}
+	if a, z := was.Attributes.String(), is.Attributes.String(); a != z {
+		out = append(out, Difference{What: InstanceSettings, Was: Item{Present: true, ID: was.ID, Settings: a}, Is: Item{Present: true, ID: is.ID, Settings: z}})
 	}
 	out = append(out, driftOfListeners(remembered, observed)...)
 	for _, b := range sortedBindings(both(remembered.Targets, observed.Targets)) {
@@ -209,6 +216,13 @@ func Tolerate(actual, desired LoadBalancer, t Tolerance) (LoadBalancer, Toleranc
 	}
 	out, left := desired.Clone(), Tolerance{}
 	for b, d := range t {
+		if d.What == InstanceSettings {
+			if actual.Instance.Attributes.String() == d.Is.Settings && desired.Instance.over(actual.Instance.Attributes).String() == d.Was.Settings {
+				left[b] = d
+				out.Instance.Attributes = Attributes{}
+			}
+			continue
+		}
 		if !same(item(desired, b), d.Was) || !same(item(actual, b), d.Is) {
 			continue
 		}

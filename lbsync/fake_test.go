@@ -21,9 +21,21 @@ func (f *fakeCloud) CreateLoadBalancer(_ context.Context, want Instance) (Instan
 		return Instance{}, fmt.Errorf("there is a CLB already")
 	}
 	want.ID, want.Tags, want.Owner = "lb-00000001", want.Owner.Tags(), Owner{}
+	want.Attributes = Attributes{PassToTarget: new(false), DeleteProtect: new(false), SnatPro: new(false), SecurityGroups: []string{}, Bandwidth: want.orderedBandwidth()}
+	if want.Order != nil {
+		want.Attributes = Attributes{PassToTarget: want.Order.LoadBalancerPassToTarget, SnatPro: want.Order.SnatPro}.over(want.Attributes)
+	}
 	f.lb = LoadBalancer{Present: true, Instance: want, Listeners: map[ListenerKey]Listener{}, Targets: map[Binding]int{}}
 	f.born = map[Binding]time.Time{}
 	return want, nil
+}
+
+func (f *fakeCloud) ModifyLoadBalancer(_ context.Context, c InstanceChange) error {
+	if !f.lb.Present || c.From.ID != f.lb.Instance.ID || len(c.Changes()) == 0 || !(Owner{f.lb.Instance.Tags[TagCluster], f.lb.Instance.Tags[TagService]}).Owns(f.lb.Instance.Tags) {
+		return fmt.Errorf("CLB %s is not there, is not ours, or nothing changes", c.From.ID)
+	}
+	f.lb.Instance.Attributes = c.To.Attributes
+	return nil
 }
 
 func (f *fakeCloud) CreateListeners(_ context.Context, lb string, listeners []Listener) ([]string, error) {

@@ -50,6 +50,11 @@ func (o Owner) Owns(tags map[string]string) bool {
 	return true
 }
 
+// OwnerOf returns the owner that tags name; its Owns says whether they prove it.
+func OwnerOf(tags map[string]string) Owner {
+	return Owner{ClusterID: tags[TagCluster], ServiceUID: tags[TagService]}
+}
+
 // Protocol is the protocol of a listener, in CLB's spelling.
 type Protocol string
 
@@ -145,8 +150,7 @@ type LoadBalancer struct {
 
 // Clone returns a copy that shares nothing that can change.
 func (l LoadBalancer) Clone() LoadBalancer {
-	l.Instance.Tags = maps.Clone(l.Instance.Tags)
-	l.Instance.VIPs = append([]netip.Addr(nil), l.Instance.VIPs...)
+	l.Instance = l.Instance.clone()
 	l.Listeners = maps.Clone(l.Listeners)
 	l.Targets = maps.Clone(l.Targets)
 	l.Idle = maps.Clone(l.Idle)
@@ -160,19 +164,6 @@ func (l LoadBalancer) Clone() LoadBalancer {
 type Answering struct {
 	Port  uint16          // the node port; at any other port of a node nobody listens any more
 	Nodes map[string]bool // names of the nodes with an endpoint that serves, terminating or not; nil: every node passes on
-}
-
-// Instance is the CLB itself.
-type Instance struct {
-	ID       string            // "lb-…"; empty in desired unless the manifest names one
-	Name     string            // what people see; never used to find a CLB
-	Internal bool              // reachable in the VPC only; cannot be changed later
-	VPCID    string            // "vpc-…"
-	SubnetID string            // "subnet-…" of an internal CLB; cannot be changed later
-	Owner    Owner             // desired: whose it will be. Not filled in actual: Tags say it there
-	Tags     map[string]string // actual only
-	VIPs     []netip.Addr      // actual only; empty for a CLB that has a domain
-	Domain   string            // actual only; empty for a CLB that has VIPs
 }
 
 // Listener is a protocol and port of a CLB, or a rule of one, with its settings and without its targets. Settings that

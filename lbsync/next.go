@@ -122,6 +122,7 @@ func Next(actual, desired LoadBalancer, seen Observation, t Timing) Step {
 		return Step{Plan: Plan{DeleteListeners: all.DeleteListeners, Delete: all.Delete}}
 	}
 	step := Step{Plan: Plan{
+		ModifyInstance:  all.ModifyInstance,
 		CreateListeners: all.CreateListeners,
 		ModifyListeners: all.ModifyListeners,
 		DeleteListeners: all.DeleteListeners,
@@ -155,24 +156,4 @@ func Next(actual, desired LoadBalancer, seen Observation, t Timing) Step {
 	slices.SortFunc(step.Plan.Reweight, func(a, b Change) int { return a.compare(b.Binding) })
 	slices.SortFunc(step.Waits, func(a, b Wait) int { return a.compare(b.Binding) })
 	return step
-}
-
-// Fixed returns a Skip for each setting that CLB takes only when it is created and that the manifest has
-// changed since. The CLB stays as it is: making it anew would change its address.
-func Fixed(actual, desired LoadBalancer) []Skip {
-	if !actual.Present || !desired.Present {
-		return nil
-	}
-	a, d := actual.Instance, desired.Instance
-	network := func(i Instance) string {
-		if i.Internal {
-			return "internal in " + i.SubnetID
-		}
-		return "public"
-	}
-	if a.Internal == d.Internal && (!a.Internal || a.SubnetID == d.SubnetID) {
-		return nil
-	}
-	return []Skip{{Object: "clb " + a.ID, Reason: CreateTimeOnly, Warning: true,
-		Message: fmt.Sprintf("CLB %s is %s and stays so, though the manifest asks for %s: CLB cannot change it; to get another CLB, and another address, change spec.type to ClusterIP and back", a.ID, network(a), network(d))}}
 }

@@ -13,7 +13,8 @@ import (
 // Plan is a set of changes to one CLB. It is a value: it can be printed, compared and applied. Slices are
 // sorted and may be nil. The zero value changes nothing.
 type Plan struct {
-	Create          *Instance // nil: there is one already, or none is wanted
+	Create          *Instance       // nil: there is one already, or none is wanted
+	ModifyInstance  *InstanceChange // nil: its attributes stay
 	CreateListeners []Listener
 	ModifyListeners []ListenerChange
 	Register        []Change
@@ -36,7 +37,7 @@ type ListenerChange struct{ From, To Listener }
 
 // Empty reports whether the plan changes nothing.
 func (p Plan) Empty() bool {
-	return p.Create == nil && p.Delete == nil && len(p.CreateListeners)+len(p.ModifyListeners)+len(p.DeleteListeners)+
+	return p.Create == nil && p.Delete == nil && p.ModifyInstance == nil && len(p.CreateListeners)+len(p.ModifyListeners)+len(p.DeleteListeners)+
 		len(p.Register)+len(p.Reweight)+len(p.Deregister) == 0
 }
 
@@ -47,6 +48,11 @@ func (p Plan) String() string {
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	if p.Create != nil {
 		line("+ clb %s", p.Create.describe())
+	}
+	if p.ModifyInstance != nil {
+		for _, l := range p.ModifyInstance.lines() {
+			line("%s", l)
+		}
 	}
 	first, last := p.deletions()
 	for _, l := range first {
@@ -94,10 +100,17 @@ func (p Plan) Brief(most int) string {
 }
 
 func (i Instance) describe() string {
+	s := fmt.Sprintf("%q public", i.Name)
 	if i.Internal {
-		return fmt.Sprintf("%q internal %s", i.Name, i.SubnetID)
+		s = fmt.Sprintf("%q internal %s", i.Name, i.SubnetID)
 	}
-	return fmt.Sprintf("%q public", i.Name)
+	if i.Region != "" {
+		s += " in " + i.Region
+	}
+	if i.Order != nil {
+		s += " with " + i.Order.String()
+	}
+	return s
 }
 
 // Diff returns every change that turns actual into desired, whether or not it is safe now: Next says that.
@@ -113,6 +126,8 @@ func Diff(actual, desired LoadBalancer) Plan {
 	case !desired.Present && desired.Instance.Owner.Owns(actual.Instance.Tags):
 		p.Delete = &actual.Instance
 		p.Delete.Owner = desired.Instance.Owner
+	case desired.Present:
+		p.ModifyInstance = diffAttributes(actual.Instance, desired.Instance)
 	}
 	p.diffListeners(actual, desired)
 	p.diffTargets(actual, desired)
@@ -126,10 +141,20 @@ func (p Plan) Without(r Refusals) Plan {
 	}
 	targets, listeners := map[Binding]bool{}, map[ListenerKey]bool{}
 	for _, one := range r {
-		if one.Binding.Target == (Target{}) {
+		switch {
+		case one.Attribute != "":
+			if c := p.ModifyInstance; c != nil && c.To.Text(one.Attribute) == one.Value {
+				p.ModifyInstance = c.without(one.Attribute)
+			}
+		case one.Binding.Target == (Target{}):
 			listeners[one.Listener.ListenerKey] = true
-		} else {
+		default:
 			targets[one.Binding] = true
+		}
+	}
+	if r.exposes() {
+		for _, l := range p.CreateListeners {
+			listeners[l.ListenerKey] = true
 		}
 	}
 	refused := func(k ListenerKey) bool { return listeners[k] || listeners[k.Parent()] }
@@ -247,6 +272,8 @@ type API interface {
 	// CreateLoadBalancer returns the new CLB, ready for listeners. Called twice for one owner, it returns
 	// the same CLB.
 	CreateLoadBalancer(ctx context.Context, want Instance) (Instance, error)
+	// ModifyLoadBalancer changes the attributes of a CLB that is ours.
+	ModifyLoadBalancer(ctx context.Context, change InstanceChange) error
 	// CreateListeners returns their IDs, in the same order; "" for those that were refused. The listeners are all rules or
 	// none is; the ID of a rule is that of its parent on the way in.
 	CreateListeners(ctx context.Context, lb string, listeners []Listener) (ids []string, err error)
@@ -274,6 +301,12 @@ func (p Plan) Apply(ctx context.Context, api API, actual LoadBalancer) (LoadBala
 		now.Present, now.Instance = true, made
 	}
 	var refused Refusals
+	if err := refused.gather(p.modifyInstance(ctx, api, &now)); err != nil {
+		return now, err
+	}
+	if refused.exposes() {
+		p.CreateListeners = nil
+	}
 	first, last := p.deletions()
 	for _, part := range []func(context.Context, API, *LoadBalancer) error{
 		deletion(first), p.creation(false), p.modification(false), p.creation(true), p.modification(true), p.applyTargets, deletion(last),
@@ -300,6 +333,26 @@ func (r *Refusals) gather(err error) error {
 		*r = append(*r, more...)
 		return nil
 	}
+	return err
+}
+
+// modifyInstance comes before anybody can connect: a CLB without its security groups is open to everybody.
+func (p Plan) modifyInstance(ctx context.Context, api API, now *LoadBalancer) error {
+	if p.ModifyInstance == nil {
+		return nil
+	}
+	change := p.ModifyInstance
+	err := api.ModifyLoadBalancer(ctx, *change)
+	refused, only := OnlyRefused(err)
+	if err != nil && !only {
+		return err
+	}
+	for _, one := range refused {
+		if change = change.without(one.Attribute); change == nil {
+			return err
+		}
+	}
+	now.Instance.Attributes = change.To.Attributes
 	return err
 }
 

@@ -4,14 +4,21 @@ package lbsync
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
+
+	"github.com/clbsync/clbsync/lbsync/annotation"
 )
 
 // Refusal is a change that CLB refused for good, alone: asked for again it would refuse it again.
 type Refusal struct {
 	Binding  Binding  // a target; its Target is zero if the listener itself is meant
 	Listener Listener // the settings that were refused, if the listener itself is meant
-	Err      error
+
+	Attribute Attribute // an attribute of the CLB; "": a target or a listener is meant
+	Value     string    // of the attribute, as Attributes.Text says it
+	Err       error
 }
 
 // Refusals is an error that says exactly what was refused. Everything else was carried out.
@@ -46,6 +53,9 @@ func OnlyRefused(err error) (Refusals, bool) {
 
 // Object names what was refused.
 func (r Refusal) Object() string {
+	if r.Attribute != "" {
+		return fmt.Sprintf("setting %s of the CLB to %s", r.Attribute, r.Value)
+	}
 	if r.Binding.Target == (Target{}) {
 		return r.Listener.what()
 	}
@@ -54,12 +64,15 @@ func (r Refusal) Object() string {
 
 // Same reports whether two refusals are of the same thing, whatever CLB said of it.
 func (r Refusal) Same(o Refusal) bool {
-	return r.Binding == o.Binding && sameSettings(r.Listener, o.Listener)
+	return r.Attribute == o.Attribute && r.Value == o.Value && r.Binding == o.Binding && sameSettings(r.Listener, o.Listener)
 }
 
 // Of reports whether it still matters: desired asks for what was refused, or the target is there and may be to go,
 // which is asked for by leaving it out.
 func (r Refusal) Of(actual, desired LoadBalancer) bool {
+	if r.Attribute != "" {
+		return desired.Instance.Text(r.Attribute) == r.Value
+	}
 	if r.Binding.Target == (Target{}) {
 		l, wanted := desired.Listeners[r.Listener.ListenerKey]
 		return wanted && sameSettings(l, r.Listener)
@@ -69,8 +82,17 @@ func (r Refusal) Of(actual, desired LoadBalancer) bool {
 	return wanted || there
 }
 
+// exposes reports whether security groups are among what was refused: what is not open yet must not become so without them.
+func (r Refusals) exposes() bool {
+	return slices.ContainsFunc(r, func(one Refusal) bool { return one.Attribute == AttributeSecurityGroups })
+}
+
 // Skip says to the Service's author what is left out.
 func (r Refusal) Skip() Skip {
+	if r.Attribute == AttributeSecurityGroups {
+		return Skip{Object: r.Object(), Reason: Refused, Warning: true,
+			Message: fmt.Sprintf("CLB refuses the %s: what is bound stays, and no listener is opened that is not there yet; mend the annotation %s: %v", r.Object(), annotation.SecurityGroups, r.Err)}
+	}
 	return Skip{Object: r.Object(), Reason: Refused, Warning: true,
 		Message: fmt.Sprintf("CLB refuses the %s, which stays as it is; everything else goes on: %v", r.Object(), r.Err)}
 }
@@ -91,6 +113,10 @@ func (r Refusals) Without(actual, desired LoadBalancer) LoadBalancer {
 	}
 	out := desired.Clone()
 	for _, one := range r {
+		if one.Attribute != "" {
+			one.withoutAttribute(actual, &out)
+			continue
+		}
 		if one.Binding.Target == (Target{}) {
 			one.withoutListener(actual, out)
 			continue
@@ -105,6 +131,18 @@ func (r Refusals) Without(actual, desired LoadBalancer) LoadBalancer {
 		}
 	}
 	return out
+}
+
+func (r Refusal) withoutAttribute(actual LoadBalancer, out *LoadBalancer) {
+	if out.Instance.Text(r.Attribute) != r.Value {
+		return // it is another by now: worth another try
+	}
+	out.Instance.Attributes = out.Instance.Attributes.Without(r.Attribute)
+	if r.Attribute != AttributeSecurityGroups {
+		return
+	}
+	maps.DeleteFunc(out.Listeners, func(k ListenerKey, _ Listener) bool { _, there := actual.Listeners[k]; return !there })
+	maps.DeleteFunc(out.Targets, func(b Binding, _ int) bool { _, there := out.Listeners[b.Listener]; return !there })
 }
 
 func (r Refusal) withoutListener(actual, out LoadBalancer) {

@@ -72,6 +72,7 @@ type world struct {
 	tuned    time.Time
 	now      time.Time
 	dead     map[string]bool
+	applied  []string  // the record in the annotation
 	until    time.Time // the end of the stage; zero: when time brings nothing more
 }
 
@@ -120,6 +121,7 @@ func (w *world) load(t *testing.T, data []byte) {
 		case "Service":
 			svc := Service{Service: into[corev1.Service](t, doc)}
 			svc.Options, svc.Problems = annotation.Parse(svc.Annotations)
+			svc.Options.Applied = w.applied
 			services = append(services, svc)
 		case "Secret":
 			secret := into[corev1.Secret](t, doc)
@@ -229,6 +231,7 @@ func (w *world) run(t *testing.T) string {
 			continue
 		}
 		if len(step.Waits) == 0 {
+			w.applied = Applied(w.snapshot.Services[0].Options, w.actual.Instance, false)
 			return b.String()
 		}
 		for _, wait := range step.Waits {

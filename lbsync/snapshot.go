@@ -150,7 +150,7 @@ const (
 	BadAnnotation       Reason = "BadAnnotation"
 	UnsupportedProtocol Reason = "UnsupportedProtocol"
 	UnsupportedFamily   Reason = "UnsupportedIPFamily"
-	SourceRanges        Reason = "UnsupportedSourceRanges"
+	RangesRefused       Reason = "UnsupportedSourceRanges"
 	NoNodePort          Reason = "NoNodePort"
 	PortTaken           Reason = "PortTaken"
 	ProtocolChanged     Reason = "ListenerReplaced"
@@ -205,19 +205,4 @@ func (s Settings) Wants(svc *corev1.Service) bool {
 		return !s.ClassOnly
 	}
 	return *svc.Spec.LoadBalancerClass == LoadBalancerClass
-}
-
-// Ingress is what status.loadBalancer says of a CLB: its addresses, or its domain if it has none. Pods that
-// connect to an address are served by their own node: CLB would drop a connection that it sends back to
-// the node where it came from. A domain is never served so.
-func Ingress(i Instance) []corev1.LoadBalancerIngress {
-	var in []corev1.LoadBalancerIngress
-	mode := corev1.LoadBalancerIPModeVIP
-	for _, vip := range i.VIPs {
-		in = append(in, corev1.LoadBalancerIngress{IP: vip.String(), IPMode: &mode})
-	}
-	if len(in) == 0 && i.Domain != "" {
-		in = append(in, corev1.LoadBalancerIngress{Hostname: i.Domain})
-	}
-	return in
 }

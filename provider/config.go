@@ -28,13 +28,16 @@ type CloudConfig struct {
 	VerifyInterval time.Duration // how often a CLB that nothing happens to is compared with its Service; 0: the controller's default
 }
 
-// Credentials are what requests to Tencent Cloud are signed with. However they are printed, SecretKey and
-// Token are not: a config ends up in logs and bug reports sooner or later.
-type Credentials struct{ SecretID, SecretKey, Token string }
+// Credentials are what requests to Tencent Cloud are signed with, or the Directory whose files hold it. However they are
+// printed, SecretKey and Token are not: a config ends up in logs and bug reports sooner or later.
+type Credentials struct{ SecretID, SecretKey, Token, Directory string }
 
 func (c Credentials) String() string {
 	if c == (Credentials{}) {
 		return "none"
+	}
+	if c.Directory != "" {
+		return "those in " + c.Directory
 	}
 	return fmt.Sprintf("{SecretID:%s SecretKey:*** Token:***}", c.SecretID)
 }

@@ -49,6 +49,11 @@ var Fields = []Field{
 		Value: secret("the token of a temporary API key", "临时密钥的 Token", func(c *CloudConfig) *string { return &c.Credentials.Token }), Secret: true,
 		Doc: "Only with a temporary API key, which stops working when it expires. Never shown in errors or logs.", DocZH: "仅用于临时密钥；过期后失效。不会出现在错误信息和日志中。"},
 
+	{Key: "credentials.directory",
+		Value: pattern(`/[^\x00-\x20]+`, "the path of a directory, such as /etc/clbsync/credentials", "目录的路径，如 /etc/clbsync/credentials", func(c *CloudConfig) *string { return &c.Credentials.Directory }),
+		Doc:   "In the place of secretID and secretKey: a directory with the files secretID, secretKey and, with a temporary API key, token, such as a mounted Secret. It is read again every 30s and when the API refuses the key, so that a rotated key needs no restart.",
+		DocZH: "代替 secretID 和 secretKey：一个目录，其中有文件 secretID、secretKey，使用临时密钥时还有 token，例如挂载的 Secret。每 30 秒以及 API 拒绝密钥时会重新读取，轮换密钥无需重启。"},
+
 	endpoint("clb", func(c *CloudConfig) *string { return &c.Endpoints.CLB }, "CLB's API", "CLB API"),
 	endpoint("cvm", func(c *CloudConfig) *string { return &c.Endpoints.CVM }, "CVM's API, where nodes are looked up", "CVM API，用于查询节点对应的实例"),
 	endpoint("tag", func(c *CloudConfig) *string { return &c.Endpoints.Tag }, "the API of tags", "标签 API"),

@@ -198,11 +198,14 @@ func (p *parser) missing() {
 
 // combinations reports values that are right alone and wrong together.
 func (p *parser) combinations() {
-	const id, key, token = "credentials.secretID", "credentials.secretKey", "credentials.token"
+	const id, key, token, directory = "credentials.secretID", "credentials.secretKey", "credentials.token", "credentials.directory"
 	_, hasID := p.seen[id]
 	_, hasKey := p.seen[key]
 	_, hasToken := p.seen[token]
+	line, hasDirectory := p.seen[directory]
 	switch {
+	case hasDirectory && (hasID || hasKey || hasToken):
+		p.problem(line, directory, "and %s, %s or %s are both there; want one or the other", id, key, token)
 	case hasID && !hasKey:
 		p.problem(p.seen[id], key, "is missing: it belongs to the %s that is there", id)
 	case hasKey && !hasID:

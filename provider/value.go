@@ -17,20 +17,23 @@ import (
 type Value struct {
 	Want   string // "a duration of 2s to 5m0s"
 	WantZH string
-	tags   []string // the YAML types that it takes, "!!str"
+	tags   []string       // the YAML types that it takes, "!!str"
+	schema map[string]any // the same as JSON schema; what that cannot say is in bounds
+	bounds *Bounds        // of a duration
 	set    func(c *CloudConfig, name, text string) error
 }
 
 // errValue says no more than that the text is not of the type: Want says the rest.
 var errValue = errors.New("not of the type")
 
-// text is a Value of YAML's type string.
-func text(want, wantZH string, set func(*CloudConfig, string) error) Value {
-	return Value{Want: want, WantZH: wantZH, tags: []string{"!!str"}, set: func(c *CloudConfig, _, s string) error { return set(c, s) }}
+// text is a Value of YAML's type string. What matches pattern, set takes; see also Value.bounds.
+func text(want, wantZH, pattern string, set func(*CloudConfig, string) error) Value {
+	schema := map[string]any{"type": "string", "pattern": pattern}
+	return Value{Want: want, WantZH: wantZH, tags: []string{"!!str"}, schema: schema, set: func(c *CloudConfig, _, s string) error { return set(c, s) }}
 }
 
 func fixed(only string) Value {
-	return text(only, only, func(_ *CloudConfig, s string) error {
+	return text(only, only, "^"+regexp.QuoteMeta(only)+"$", func(_ *CloudConfig, s string) error {
 		if s != only {
 			return errValue
 		}
@@ -45,19 +48,21 @@ func choice[T ~string](field func(*CloudConfig) *T, words ...T) Value {
 		list[i] = string(w)
 	}
 	last := len(list) - 1
-	return text(strings.Join(list[:last], ", ")+" or "+list[last], strings.Join(list[:last], "、")+" 或 "+list[last], func(c *CloudConfig, s string) error {
+	v := text(strings.Join(list[:last], ", ")+" or "+list[last], strings.Join(list[:last], "、")+" 或 "+list[last], "", func(c *CloudConfig, s string) error {
 		if !slices.Contains(list, s) {
 			return errValue
 		}
 		*field(c) = T(s)
 		return nil
 	})
+	v.schema = map[string]any{"enum": list}
+	return v
 }
 
 // pattern takes texts that match the whole of expr.
 func pattern(expr, want, wantZH string, field func(*CloudConfig) *string) Value {
 	re := regexp.MustCompile("^(?:" + expr + ")$")
-	return text(want, wantZH, func(c *CloudConfig, s string) error {
+	return text(want, wantZH, "^("+expr+")$", func(c *CloudConfig, s string) error {
 		if !re.MatchString(s) {
 			return errValue
 		}
@@ -72,7 +77,7 @@ var (
 )
 
 func region(field func(*CloudConfig) *string) Value {
-	return text("a region, such as ap-guangzhou", "地域，如 ap-guangzhou", func(c *CloudConfig, s string) error {
+	return text("a region, such as ap-guangzhou", "地域，如 ap-guangzhou", regionRE.String(), func(c *CloudConfig, s string) error {
 		if m := zoneRE.FindStringSubmatch(s); m != nil {
 			return fmt.Errorf("that is a zone; its region is %s", m[1])
 		}
@@ -87,7 +92,7 @@ func region(field func(*CloudConfig) *string) Value {
 // secret takes any text on one line without blanks: those come from a bad copy, and the API would answer
 // with a wrong signature, which sends people to look for another cause.
 func secret(want, wantZH string, field func(*CloudConfig) *string) Value {
-	return text(want+", without blanks", wantZH+"，不含空白字符", func(c *CloudConfig, s string) error {
+	return text(want+", without blanks", wantZH+"，不含空白字符", "^[!-~]+$", func(c *CloudConfig, s string) error {
 		if s == "" || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
 			return errValue
 		}
@@ -96,8 +101,11 @@ func secret(want, wantZH string, field func(*CloudConfig) *string) Value {
 	})
 }
 
+// linkPattern lets fewer pass than url.Parse does: host, port and path of ordinary letters.
+const linkPattern = `^https?://[A-Za-z0-9]([-.A-Za-z0-9]*[A-Za-z0-9])?(:[0-9]{1,5})?(/[-._~/A-Za-z0-9]*)?$`
+
 func link(field func(*CloudConfig) *string) Value {
-	return text("a URL with http:// or https:// and a host, such as http://127.0.0.1:8090", "以 http:// 或 https:// 开头的 URL，如 http://127.0.0.1:8090", func(c *CloudConfig, s string) error {
+	return text("a URL with http:// or https:// and a host, such as http://127.0.0.1:8090", "以 http:// 或 https:// 开头的 URL，如 http://127.0.0.1:8090", linkPattern, func(c *CloudConfig, s string) error {
 		u, err := url.Parse(s)
 		switch {
 		case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
@@ -111,7 +119,7 @@ func link(field func(*CloudConfig) *string) Value {
 }
 
 func boolean(field func(*CloudConfig) *bool) Value {
-	return Value{Want: "true or false", WantZH: "true 或 false", tags: []string{"!!bool"}, set: func(c *CloudConfig, _, s string) error {
+	return Value{Want: "true or false", WantZH: "true 或 false", tags: []string{"!!bool"}, schema: map[string]any{"type": "boolean"}, set: func(c *CloudConfig, _, s string) error {
 		// YAML 1.2 has more spellings (True, TRUE) than Go and Kubernetes agree on.
 		if s != "true" && s != "false" {
 			return errValue
@@ -123,7 +131,7 @@ func boolean(field func(*CloudConfig) *bool) Value {
 
 func integer(low, high int, field func(*CloudConfig) *int) Value {
 	want := fmt.Sprintf("%d to %d", low, high)
-	return Value{Want: "a number, " + want, WantZH: fmt.Sprintf("整数，%d 到 %d", low, high), tags: []string{"!!int"}, set: func(c *CloudConfig, _, s string) error {
+	return Value{Want: "a number, " + want, WantZH: fmt.Sprintf("整数，%d 到 %d", low, high), tags: []string{"!!int"}, schema: map[string]any{"type": "integer", "minimum": low, "maximum": high}, set: func(c *CloudConfig, _, s string) error {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < low || n > high {
 			return errValue
@@ -134,7 +142,7 @@ func integer(low, high int, field func(*CloudConfig) *int) Value {
 }
 
 func number(low, high float64, field func(*CloudConfig) *float64) Value {
-	return Value{Want: fmt.Sprintf("a number, %v to %v", low, high), WantZH: fmt.Sprintf("数值，%v 到 %v", low, high), tags: []string{"!!int", "!!float"}, set: func(c *CloudConfig, _, s string) error {
+	return Value{Want: fmt.Sprintf("a number, %v to %v", low, high), WantZH: fmt.Sprintf("数值，%v 到 %v", low, high), tags: []string{"!!int", "!!float"}, schema: map[string]any{"type": "number", "minimum": low, "maximum": high}, set: func(c *CloudConfig, _, s string) error {
 		n, err := parseNumber(s, low, high)
 		if err != nil {
 			return err
@@ -174,13 +182,16 @@ func parseNumber(s string, low, high float64) (float64, error) {
 	return n, nil
 }
 
+// durationPattern lets fewer pass than time.ParseDuration does: what a template can read.
+const durationPattern = `^([0-9]+(\.[0-9]{1,3})?(ms|s|m|h))+$`
+
 // duration takes Go's durations within bounds; a unit other than 0 is what they have to be multiples of.
 func duration(low, high, unit time.Duration, field func(*CloudConfig) *time.Duration) Value {
 	want, wantZH := fmt.Sprintf("a duration of %s to %s", plain(low), plain(high)), fmt.Sprintf("时长，%s 到 %s", plain(low), plain(high))
 	if unit == time.Second {
 		want, wantZH = want+" in whole seconds", wantZH+"，须为整秒"
 	}
-	return text(want, wantZH, func(c *CloudConfig, s string) error {
+	v := text(want, wantZH, durationPattern, func(c *CloudConfig, s string) error {
 		d, err := time.ParseDuration(s)
 		if err != nil || d < low || d > high || unit != 0 && d%unit != 0 {
 			return errValue
@@ -188,6 +199,8 @@ func duration(low, high, unit time.Duration, field func(*CloudConfig) *time.Dura
 		*field(c) = d
 		return nil
 	})
+	v.bounds = &Bounds{Low: low, High: high, Unit: unit}
+	return v
 }
 
 // plain is the duration as people write it: 5m, not 5m0s.

@@ -34,6 +34,20 @@ type Task = cloud.Task
 // Instance is a CVM.
 type Instance = cloud.Instance
 
+// ExistingLoadBalancer is a CLB that is there without an order.
+type ExistingLoadBalancer = cloud.ExistingLoadBalancer
+
+// Group is one security group in a State.
+type Group = cloud.Group
+
+// Policy is one policy of a Group.
+type Policy = cloud.Policy
+
+// Isolation tells whether a CLB is isolated for arrears.
+type Isolation struct {
+	Isolated bool `json:"isolated"`
+}
+
 // Override forces the health of targets.
 type Override = cloud.Override
 

@@ -143,6 +143,16 @@ func (c *Client) DeleteInstance(ctx context.Context, id string) error {
 	return c.do(ctx, http.MethodDelete, "/instances/"+url.PathEscape(id), nil, nil, nil)
 }
 
+// PutLoadBalancer adds a CLB that nobody ordered through the API.
+func (c *Client) PutLoadBalancer(ctx context.Context, lb ExistingLoadBalancer) error {
+	return c.do(ctx, http.MethodPost, "/loadbalancers", nil, lb, nil)
+}
+
+// Isolate puts a CLB into isolation for arrears, or takes it out of it.
+func (c *Client) Isolate(ctx context.Context, id string, isolated bool) error {
+	return c.do(ctx, http.MethodPut, "/loadbalancers/"+url.PathEscape(id)+"/isolated", nil, Isolation{isolated}, nil)
+}
+
 // Error is what the admin port answers to a request that it refuses.
 type Error struct {
 	Status int    `json:"-"`

@@ -9,10 +9,12 @@ const (
 	ServiceCLB = "clb"
 	ServiceCVM = "cvm"
 	ServiceTag = "tag"
+	ServiceVPC = "vpc"
 
 	versionCLB = "2018-03-17"
 	versionCVM = "2017-03-12"
 	versionTag = "2018-08-13"
+	versionVPC = "2017-03-12"
 )
 
 // Action is one action of the API.
@@ -69,7 +71,7 @@ func Actions() []string {
 	return out
 }
 
-var versions = map[string]string{ServiceCLB: versionCLB, ServiceCVM: versionCVM, ServiceTag: versionTag}
+var versions = map[string]string{ServiceCLB: versionCLB, ServiceCVM: versionCVM, ServiceTag: versionTag, ServiceVPC: versionVPC}
 
 func read[In, Out any](service, name, codes string, run func(*call, *In) (*Out, *Error)) Action {
 	return Action{

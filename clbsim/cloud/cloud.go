@@ -4,6 +4,7 @@ package cloud
 
 import (
 	"container/heap"
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"reflect"
@@ -37,6 +38,7 @@ type region struct {
 	lastVIP   map[netip.Prefix]netip.Addr
 	everVIP   []netip.Addr // addresses that were ever given out, see Forwarding
 	instances map[string]*Instance
+	groups    map[string]*securityGroup
 	deletions []time.Time // recent CLB deletions, for the frequency guard
 }
 
@@ -47,10 +49,19 @@ func New(cfg Config) *Cloud {
 		c.regions[name] = &region{
 			cloud: c, name: name, lbs: map[string]*loadBalancer{}, names: map[string]bool{},
 			vips: map[netip.Addr]bool{}, lastVIP: map[netip.Prefix]netip.Addr{}, instances: map[string]*Instance{},
+			groups: map[string]*securityGroup{},
 		}
 	}
 	for _, i := range cfg.Instances {
 		c.regionOf(i.VPC).instances[i.ID] = &i
+	}
+	for _, g := range cfg.SecurityGroups {
+		c.regions[g.Region].groups[g.ID] = newSecurityGroup(g)
+	}
+	for _, e := range cfg.LoadBalancers {
+		if err := c.PutLoadBalancer(e, time.Time{}); err != nil {
+			panic(fmt.Sprintf("cloud: the configuration was not validated: %v", err))
+		}
 	}
 	return c
 }

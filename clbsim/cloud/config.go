@@ -33,19 +33,21 @@ func (d *Duration) UnmarshalJSON(b []byte) error {
 // Config describes the account: what exists before the first call, its limits,
 // and how the simulation behaves where CLB's documentation leaves it open.
 type Config struct {
-	Regions        []string         `json:"regions"` // the first is the default of all that follows
-	Uin            string           `json:"uin"`     // account id, as in resource names of the tag service
-	Zones          []Zone           `json:"zones"`
-	VPCs           []VPC            `json:"vpcs"`
-	Subnets        []Subnet         `json:"subnets"`
-	Instances      []Instance       `json:"instances"`
-	SecurityGroups []SecurityGroup  `json:"securityGroups"`
-	Certificates   []Certificate    `json:"certificates"`
-	PublicVIPs     []netip.Prefix   `json:"publicVIPs"` // addresses of public CLBs
-	Quotas         map[string]int64 `json:"quotas"`     // by QuotaId
-	Tasks          Tasks            `json:"tasks"`
-	Health         Health           `json:"health"`
-	Assumptions    Assumptions      `json:"assumptions"`
+	Regions        []string               `json:"regions"` // the first is the default of all that follows
+	Uin            string                 `json:"uin"`     // account id, as in resource names of the tag service
+	Zones          []Zone                 `json:"zones"`
+	VPCs           []VPC                  `json:"vpcs"`
+	Subnets        []Subnet               `json:"subnets"`
+	Instances      []Instance             `json:"instances"`
+	SecurityGroups []SecurityGroup        `json:"securityGroups"`
+	Certificates   []Certificate          `json:"certificates"`
+	PublicVIPs     []netip.Prefix         `json:"publicVIPs"`     // addresses of public CLBs
+	PublicIPv6VIPs []netip.Prefix         `json:"publicIPv6VIPs"` // addresses of public CLBs of IPv6 with targets of IPv4 (NAT64)
+	LoadBalancers  []ExistingLoadBalancer `json:"loadBalancers"`  // that are there before the first call
+	Quotas         map[string]int64       `json:"quotas"`         // by QuotaId
+	Tasks          Tasks                  `json:"tasks"`
+	Health         Health                 `json:"health"`
+	Assumptions    Assumptions            `json:"assumptions"`
 }
 
 // Zone maps a zone's name to its number: providerIDs carry the number.
@@ -64,10 +66,11 @@ type VPC struct {
 
 // Subnet is where internal CLBs take their VIP from.
 type Subnet struct {
-	ID   string       `json:"id"`
-	VPC  string       `json:"vpc"`
-	CIDR netip.Prefix `json:"cidr"`
-	Zone string       `json:"zone"`
+	ID       string       `json:"id"`
+	VPC      string       `json:"vpc"`
+	CIDR     netip.Prefix `json:"cidr"`
+	IPv6CIDR netip.Prefix `json:"ipv6CIDR,omitzero"` // of IPv6FullChain CLBs
+	Zone     string       `json:"zone"`
 }
 
 // Instance is a CVM.
@@ -84,11 +87,14 @@ type Instance struct {
 	Tags      map[string]string `json:"tags,omitempty"`
 }
 
-// SecurityGroup admits clients to public CLBs that are bound to it. CLBs
-// without a group admit everyone.
+// SecurityGroup admits clients to CLBs that are bound to it. CLBs without a
+// group admit everyone.
 type SecurityGroup struct {
-	ID    string         `json:"id"`
-	Allow []netip.Prefix `json:"allow"`
+	ID     string            `json:"id"`
+	Name   string            `json:"name,omitempty"`   // default: the id
+	Region string            `json:"region,omitempty"` // default: the first region
+	Allow  []netip.Prefix    `json:"allow"`            // sources, of every protocol and port
+	Tags   map[string]string `json:"tags,omitempty"`
 }
 
 // Certificate is one of the account's, as listeners name it. The data path
@@ -158,6 +164,8 @@ const (
 	Exact        = "exact"
 	Required     = "required"
 	Moves        = "moves"
+	InField      = "field"
+	InBoth       = "both"
 )
 
 // Assumptions are the answers that CLB's documentation does not give. Each can
@@ -184,6 +192,7 @@ type Assumptions struct {
 	PrivateIPFilter       string   `json:"privateIPFilter"`       // fuzzy: DescribeInstances matches parts of addresses; exact
 	ClientTokenTTL        Duration `json:"clientTokenTTL"`        // afterwards a token answers ClientTokenLimitExceeded
 	DefaultDomain         string   `json:"defaultDomain"`         // the default domain of a listener is deleted: required (another must be named), or moves (the oldest takes its place)
+	IPv6Address           string   `json:"ipv6Address"`           // DescribeLoadBalancers has it in the field AddressIPv6, or in both that and LoadBalancerVips
 	DeleteFrequencyWindow Duration `json:"deleteFrequencyWindow"` // 30 deletions in this window trip the guard
 }
 
@@ -207,10 +216,11 @@ func Example() Config {
 			{"ap-guangzhou-3", "100003"}, {"ap-guangzhou-4", "100004"},
 			{"ap-guangzhou-6", "100006"}, {"ap-guangzhou-7", "100007"},
 		},
-		VPCs:           []VPC{{ID: "vpc-2ab3c4d5", CIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}},
-		Subnets:        []Subnet{{ID: "subnet-demo0001", VPC: "vpc-2ab3c4d5", CIDR: netip.MustParsePrefix("10.0.200.0/24"), Zone: "ap-guangzhou-3"}},
+		VPCs:           []VPC{{ID: "vpc-2ab3c4d5", CIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00:10::/32")}}},
+		Subnets:        []Subnet{{ID: "subnet-demo0001", VPC: "vpc-2ab3c4d5", CIDR: netip.MustParsePrefix("10.0.200.0/24"), IPv6CIDR: netip.MustParsePrefix("fd00:10:200::/64"), Zone: "ap-guangzhou-3"}},
 		SecurityGroups: []SecurityGroup{{ID: "sg-demo0001", Allow: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}},
 		PublicVIPs:     []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")},
+		PublicIPv6VIPs: []netip.Prefix{netip.MustParsePrefix("2001:db8:64::/64")},
 		Quotas: map[string]int64{
 			QuotaPublic: 100, QuotaInternal: 100, QuotaListeners: 50, QuotaRules: 50,
 			QuotaTargets: 100, QuotaSnatIPs: 10, "TOTAL_ISP_CLB_QUOTA": 15, "TOTAL_FULL_PORT_RANGE_LISTENER_QUOTA": 1,
@@ -221,7 +231,7 @@ func Example() Config {
 			BatchTargets: Sync, BatchFailure: PerListener, RegisterBound: Duplicate, DeregisterUnbound: Refuse,
 			TargetIdentity: Strict, UniqueBackend: true, CreateReturnsIDs: true, CreateListed: AtOnce,
 			DomainStyle: Asked, LockCode: Always, UDPPing: true, UDPReschedule: true, HTTPVersionRequired: true,
-			UnprobedIsUnhealthy: true, TerminatedInstance: Unbind, PrivateIPFilter: Fuzzy, DefaultDomain: Required,
+			UnprobedIsUnhealthy: true, TerminatedInstance: Unbind, PrivateIPFilter: Fuzzy, DefaultDomain: Required, IPv6Address: InField,
 			ClientTokenTTL: Duration(24 * time.Hour), DeleteFrequencyWindow: Duration(5 * time.Minute),
 		},
 	}

@@ -3,6 +3,7 @@
 package cloud
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -26,7 +27,7 @@ func (k *call) checkCreate(in *clb.CreateLoadBalancerRequest) *Error {
 	case in.ProjectId != nil && *in.ProjectId < 0:
 		return errorf(codeValue, "The value of ProjectId is %d.", *in.ProjectId)
 	}
-	for _, check := range []func(*clb.CreateLoadBalancerRequest) *Error{checkUnsimulated, checkToken, checkCreateTags, k.checkPlace, k.checkPayment} {
+	for _, check := range []func(*clb.CreateLoadBalancerRequest) *Error{checkUnsimulated, checkIPVersion, checkSnat, checkToken, checkCreateTags, k.checkPlace, k.checkPayment} {
 		if err := check(in); err != nil {
 			return err
 		}
@@ -39,11 +40,6 @@ func (k *call) checkCreate(in *clb.CreateLoadBalancerRequest) *Error {
 func checkUnsimulated(in *clb.CreateLoadBalancerRequest) *Error {
 	field := ""
 	switch {
-	case in.AddressIPVersion != nil && !strings.EqualFold(*in.AddressIPVersion, "IPV4"):
-		if v := strings.ToLower(*in.AddressIPVersion); v != "ipv6" && v != "ipv6fullchain" {
-			return errorf(codeValue, "The value of AddressIPVersion is %q, it should be IPV4, IPV6 or IPv6FullChain.", *in.AddressIPVersion)
-		}
-		field = "AddressIPVersion " + *in.AddressIPVersion
 	case in.LBChargeType != nil && *in.LBChargeType != "POSTPAID_BY_HOUR":
 		if *in.LBChargeType != "PREPAID" {
 			return errorf(codeValue, "The value of LBChargeType is %q, it should be POSTPAID_BY_HOUR or PREPAID.", *in.LBChargeType)
@@ -53,8 +49,6 @@ func checkUnsimulated(in *clb.CreateLoadBalancerRequest) *Error {
 		field = "ExclusiveCluster"
 	case len(in.ClusterIds) > 0 || in.ClusterTag != nil:
 		field = "ClusterIds and ClusterTag"
-	case value(in.SnatPro) || len(in.SnatIps) > 0:
-		field = "SnatPro"
 	case in.EipAddressId != nil:
 		field = "EipAddressId"
 	case in.LBChargePrepaid != nil:
@@ -66,6 +60,13 @@ func checkUnsimulated(in *clb.CreateLoadBalancerRequest) *Error {
 		return nil
 	}
 	return errorf(codeUnsupported, "clbsim does not simulate %s.", field)
+}
+
+func checkSnat(in *clb.CreateLoadBalancerRequest) *Error {
+	if len(in.SnatIps) > 0 && !value(in.SnatPro) {
+		return errorf(codeInvalid, "SnatIps needs SnatPro.")
+	}
+	return nil
 }
 
 func checkToken(in *clb.CreateLoadBalancerRequest) *Error {
@@ -122,24 +123,27 @@ func reservedTagKey(key string) bool {
 
 // checkPlace checks network, zone and address.
 func (k *call) checkPlace(in *clb.CreateLoadBalancerRequest) *Error {
-	internal := *in.LoadBalancerType == TypeInternal
+	internal, fullChain := *in.LoadBalancerType == TypeInternal, ipMode(in) == modeFullChain
 	vpc := k.cloud.cfg.vpc(value(in.VpcId))
 	switch {
 	case internal && value(in.VpcId) == "":
 		return missing("VpcId")
-	case internal && value(in.SubnetId) == "":
+	case (internal || fullChain) && value(in.SubnetId) == "":
 		return missing("SubnetId")
-	case !internal && in.SubnetId != nil:
+	case !internal && !fullChain && in.SubnetId != nil:
 		return errorf(codeInvalid, "SubnetId is not supported for a public IPv4 load balancer.")
 	case in.VpcId != nil && (vpc == nil || vpc.Region != k.name):
 		return errorf(codeValue, "The VPC %s does not exist.", *in.VpcId)
 	case !internal && in.VpcId == nil && k.defaultVPC() == "":
 		return errorf(codeValue, "The region %s has no default VPC.", k.name)
 	}
-	if internal {
-		s := k.cloud.cfg.subnet(*in.SubnetId)
-		if s == nil || s.VPC != vpc.ID {
-			return errorf(codeValue, "The subnet %s does not exist in %s.", *in.SubnetId, vpc.ID)
+	if internal || fullChain {
+		id := cmp.Or(value(in.VpcId), k.defaultVPC())
+		switch s := k.cloud.cfg.subnet(*in.SubnetId); {
+		case s == nil || s.VPC != id:
+			return errorf(codeValue, "The subnet %s does not exist in %s.", *in.SubnetId, id)
+		case fullChain && !s.IPv6CIDR.IsValid():
+			return errorf(codeValue, "The subnet %s has no IPv6 addresses.", *in.SubnetId)
 		}
 	}
 	for _, z := range []struct {

@@ -25,11 +25,13 @@ func errorf(code, format string, args ...any) *Error {
 const (
 	codeFailed            = "FailedOperation"
 	codeBusy              = "FailedOperation.ResourceInOperating"
+	codeLBStatus          = "FailedOperation.InvalidLBStatus"
 	codeTargetNumRisk     = "FailedOperation.TargetNumCheckRisk"
 	codeFrequencyRisk     = "FailedOperation.FrequencyCheckRisk"
 	codeInvalid           = "InvalidParameter"
 	codeFormat            = "InvalidParameter.FormatError"
 	codeLBNotFound        = "InvalidParameter.LBIdNotFound"
+	codeRegionNotFound    = "InvalidParameter.RegionNotFound"
 	codeListenerNotFound  = "InvalidParameter.ListenerIdNotFound"
 	codeLocationNotFound  = "InvalidParameter.LocationNotFound"
 	codePortConflict      = "InvalidParameter.PortCheckFailed"

@@ -41,8 +41,15 @@ func (c *Cloud) Forwarding() Forwarding {
 	f := Forwarding{Sources: []netip.Addr{c.cfg.Health.Source}}
 	for _, name := range c.cfg.Regions {
 		r := c.regions[name]
-		f.VIPs = append(f.VIPs, r.everVIP...)
+		for _, a := range r.everVIP {
+			if a.Is4() {
+				f.VIPs = append(f.VIPs, a)
+			}
+		}
 		for _, lb := range r.byAge {
+			if lb.isolated || !lb.vip.Is4() {
+				continue // nothing answers at its VIP
+			}
 			if len(lb.listeners) > 0 {
 				f.Sources = append(f.Sources, lb.vip)
 			}
@@ -63,7 +70,7 @@ func (l *listener) forwarding() ForwardingListener {
 	s := l.settings
 	out := ForwardingListener{
 		ID: l.id, UDP: l.protocol == UDP, VIP: l.lb.vip, Port: uint16(l.port), Sticky: time.Duration(s.sessionExpire) * time.Second,
-		Allow: l.lb.allowed(l.cloud), Reset: s.deregisterRst, MoveDead: s.rescheduleUnhealthy,
+		Allow: l.allowed(), Reset: s.deregisterRst, MoveDead: s.rescheduleUnhealthy,
 		MoveUDP: s.rescheduleZero || l.cloud.cfg.Assumptions.UDPMovesAtWeightZero,
 	}
 	if s.scheduler == "IP_HASH" {
@@ -80,16 +87,22 @@ func (l *listener) forwarding() ForwardingListener {
 	return out
 }
 
-// allowed joins the security groups of a CLB; nil means that it has none.
-func (lb *loadBalancer) allowed(c *Cloud) []netip.Prefix {
-	if len(lb.securityGroups) == 0 {
+// allowed returns the sources that the security groups of a CLB admit to a
+// listener; nil means that it has no group.
+func (l *listener) allowed() []netip.Prefix {
+	if len(l.lb.securityGroups) == 0 {
 		return nil
 	}
-	out := []netip.Prefix{}
-	for _, id := range lb.securityGroups {
-		if g := c.cfg.securityGroup(id); g != nil {
-			out = append(out, g.Allow...)
+	groups := l.cloud.regionOf(l.lb.vpc).groups
+	var policies []Policy
+	for _, id := range l.lb.securityGroups {
+		if g := groups[id]; g != nil {
+			for _, p := range g.ingress {
+				if p.covers(transport(l.protocol), l.port) {
+					policies = append(policies, p)
+				}
+			}
 		}
 	}
-	return out
+	return admitted(policies)
 }

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -40,6 +39,14 @@ type loadBalancer struct {
 	securityGroups  []string
 	passToTarget    bool
 	deleteProtect   bool
+	ipv6Mode        string // "" is IPv4
+	mixIPTarget     bool   // IPv6FullChain: rules take targets of IPv4, too
+	snatPro         bool   // targets may be outside of the network
+	snatIPs         []snatIP
+	targetRegion    string // where targets are
+	targetVPC       string
+	isolated        bool // for arrears: nothing can be changed
+	classic         bool
 	listeners       []*listener // oldest first
 	busy            *task
 }
@@ -48,11 +55,21 @@ func (k *call) newLoadBalancer(in *clb.CreateLoadBalancerRequest) (*loadBalancer
 	lb := &loadBalancer{
 		id:   newID("lb-", func(id string) bool { return k.lbs[id] != nil }),
 		kind: *in.LoadBalancerType, vpc: cmp.Or(value(in.VpcId), k.defaultVPC()), subnet: value(in.SubnetId),
-		created: k.Now, changed: k.Now, project: value(in.ProjectId), zone: k.cloud.zoneName(cmp.Or(value(in.ZoneId), value(in.MasterZoneId))),
+		ipv6Mode: ipMode(in), snatPro: value(in.SnatPro), created: k.Now, changed: k.Now, project: value(in.ProjectId), zone: k.cloud.zoneName(cmp.Or(value(in.ZoneId), value(in.MasterZoneId))),
 		isp: cmp.Or(value(in.VipIsp), "BGP"), sla: value(in.SlaType), tags: map[string]string{}, passToTarget: value(in.LoadBalancerPassToTarget),
 		listed: k.cloud.cfg.Assumptions.CreateListed == AtOnce && k.cloud.cfg.Assumptions.CreateReturnsIDs,
 	}
+	lb.targetVPC, lb.targetRegion = lb.vpc, k.name
+	if lb.fullChain() && in.LoadBalancerPassToTarget == nil {
+		lb.passToTarget = true
+	}
 	ranges := k.cloud.cfg.PublicVIPs
+	switch lb.ipv6Mode {
+	case modeNAT64:
+		ranges = k.cloud.cfg.PublicIPv6VIPs
+	case modeFullChain:
+		ranges = []netip.Prefix{k.cloud.cfg.subnet(lb.subnet).IPv6CIDR}
+	}
 	if lb.kind == TypeInternal {
 		s := k.cloud.cfg.subnet(lb.subnet)
 		ranges, lb.isp, lb.zone = []netip.Prefix{s.CIDR}, "INTERNAL", s.Zone
@@ -70,6 +87,10 @@ func (k *call) newLoadBalancer(in *clb.CreateLoadBalancerRequest) (*loadBalancer
 		lb.vip, err = k.takeVIP(ranges)
 	}
 	if err != nil {
+		return nil, err
+	}
+	if lb.snatIPs, err = k.takeSnatIPs(lb, in.SnatIps, 1); err != nil {
+		delete(k.vips, lb.vip)
 		return nil, err
 	}
 	for _, t := range in.Tags {
@@ -111,6 +132,7 @@ func (r *region) remove(lb *loadBalancer) {
 	delete(r.lbs, lb.id)
 	delete(r.names, lb.name)
 	delete(r.vips, lb.vip)
+	r.release(lb.snatIPs)
 	r.byAge = slices.DeleteFunc(r.byAge, func(o *loadBalancer) bool { return o == lb })
 }
 
@@ -122,6 +144,9 @@ func (k *call) loadBalancer(id *string) (*loadBalancer, *Error) {
 	lb := k.lbs[*id]
 	if lb == nil || !lb.listed && !k.Console {
 		return nil, errorf(codeLBNotFound, "LB not exist: %s.", *id)
+	}
+	if lb.classic && !classicActions[k.Action.Name] {
+		return nil, errorf(codeInvalid, "%s is a classic load balancer (Forward 0), %s is for others.", lb.id, k.Action.Name)
 	}
 	return lb, nil
 }
@@ -141,9 +166,6 @@ func (lb *loadBalancer) targetCount() (n int) {
 	}
 	return n
 }
-
-// fullChain tells whether a load balancer is IPv6 to its targets.
-func (lb *loadBalancer) fullChain() bool { return false }
 
 // The guards of DeleteLoadBalancer.
 const (
@@ -201,68 +223,6 @@ func (k *call) countDeletions(n int) *Error {
 		k.deletions = append(k.deletions, k.Now)
 	}
 	return nil
-}
-
-func modifyLoadBalancerAttributes(k *call, in *clb.ModifyLoadBalancerAttributesRequest) (*clb.ModifyLoadBalancerAttributesResponseParams, *Error) {
-	switch {
-	case in.TargetRegionInfo != nil, in.SwitchFlag != nil && *in.SwitchFlag != 0, in.SnatPro != nil, in.ModifyClassicDomain != nil, in.AssociateEndpoint != nil:
-		return nil, errorf(codeUnsupported, "clbsim simulates LoadBalancerName, InternetChargeInfo, LoadBalancerPassToTarget and DeleteProtect of this action only.")
-	case in.LoadBalancerName == nil && in.InternetChargeInfo == nil && in.LoadBalancerPassToTarget == nil && in.DeleteProtect == nil && value(in.LoadBalancerId) != "":
-		return nil, errorf(codeMissing, "Nothing to modify: at least one attribute is required.")
-	}
-	if err := checkName("LoadBalancerName", in.LoadBalancerName); err != nil {
-		return nil, err
-	}
-	if err := checkInternet(in.InternetChargeInfo); err != nil {
-		return nil, err
-	}
-	lb, err := k.locked(in.LoadBalancerId)
-	if err != nil {
-		return nil, err
-	}
-	if name := value(in.LoadBalancerName); name != "" && name != lb.name && k.names[name] {
-		return nil, errorf(codeDuplicate, "The name %s is in use.", name)
-	}
-	k.start([]*loadBalancer{lb}, func(now time.Time) string {
-		if in.LoadBalancerName != nil {
-			delete(k.names, lb.name)
-			lb.name = *in.LoadBalancerName
-			k.names[lb.name] = true
-		}
-		if ia := in.InternetChargeInfo; ia != nil {
-			lb.chargeType = cmp.Or(value(ia.InternetChargeType), lb.chargeType)
-			lb.bandwidth = cmp.Or(value(ia.InternetMaxBandwidthOut), lb.bandwidth)
-		}
-		set(&lb.passToTarget, in.LoadBalancerPassToTarget)
-		set(&lb.deleteProtect, in.DeleteProtect)
-		lb.changed = now
-		return ""
-	})
-	return &clb.ModifyLoadBalancerAttributesResponseParams{DealName: new("")}, nil
-}
-
-func setLoadBalancerSecurityGroups(k *call, in *clb.SetLoadBalancerSecurityGroupsRequest) (*clb.SetLoadBalancerSecurityGroupsResponseParams, *Error) {
-	groups := values(in.SecurityGroups)
-	if len(groups) > 50 {
-		return nil, errorf(codeLimit, "A load balancer can have 50 security groups, not %d.", len(groups))
-	}
-	lb, err := k.locked(in.LoadBalancerId)
-	if err != nil {
-		return nil, err
-	}
-	for i, g := range groups {
-		switch {
-		case !strings.HasPrefix(g, "sg-") || k.cloud.cfg.securityGroup(g) == nil:
-			return nil, errorf(codeValue, "The security group %s does not exist.", g)
-		case slices.Contains(groups[:i], g):
-			return nil, errorf(codeValue, "The security group %s is given twice.", g)
-		}
-	}
-	k.startSync(lb, func(time.Time) string {
-		lb.securityGroups = groups
-		return ""
-	})
-	return &clb.SetLoadBalancerSecurityGroupsResponseParams{}, nil
 }
 
 // set overwrites v if a new value is given.

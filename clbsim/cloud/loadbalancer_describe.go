@@ -75,7 +75,7 @@ func (lb *loadBalancer) matches(in *clb.DescribeLoadBalancersRequest) bool {
 	vip := lb.visibleVIP()
 	return anyOf(in.LoadBalancerIds, lb.id) && anyOf(in.LoadBalancerVips, vip) &&
 		search(in.LoadBalancerName, lb.name) && search(in.Domain, lb.domain) && search(in.SearchKey, lb.name, lb.domain, vip, lb.id) &&
-		equal(in.LoadBalancerType, lb.kind) && equal(in.VpcId, lb.vpc) && equal(in.Forward, 1) && equal(in.ProjectId, lb.project) &&
+		equal(in.LoadBalancerType, lb.kind) && equal(in.VpcId, lb.vpc) && equal(in.Forward, int64(lb.forward())) && equal(in.ProjectId, lb.project) &&
 		(in.SecurityGroup == nil || slices.Contains(lb.securityGroups, *in.SecurityGroup)) && equal(in.MasterZone, lb.zone) &&
 		(in.WithRs == nil || *in.WithRs < 0 || (*in.WithRs == 1) == (lb.targetCount() > 0)) &&
 		len(in.BackendPublicIps) == 0 && lb.hasBackend(values(in.BackendPrivateIps))
@@ -204,20 +204,27 @@ func (lb *loadBalancer) visibleVIP() string {
 
 func (lb *loadBalancer) wire(c *Cloud, withCount bool) *clb.LoadBalancer {
 	out := &clb.LoadBalancer{
-		LoadBalancerId: &lb.id, LoadBalancerName: new(lb.name), LoadBalancerType: &lb.kind, Forward: new(uint64(1)), Domain: new(lb.domain),
+		LoadBalancerId: &lb.id, LoadBalancerName: new(lb.name), LoadBalancerType: &lb.kind, Forward: new(lb.forward()), Domain: new(lb.domain),
 		LoadBalancerVips: []*string{}, Status: new(uint64(0)), CreateTime: wireTime(lb.created), StatusTime: wireTime(lb.changed),
 		ProjectId: new(uint64(lb.project)), VpcId: &lb.vpc, OpenBgp: new(uint64(0)), Snat: new(false), Isolation: new(uint64(0)),
 		SubnetId: &lb.subnet, Tags: sortedTags(lb.tags), SecureGroups: pointers(slices.Clone(lb.securityGroups)),
-		TargetRegionInfo: &clb.TargetRegionInfo{Region: new(c.cfg.vpc(lb.vpc).Region), VpcId: &lb.vpc},
+		TargetRegionInfo: &clb.TargetRegionInfo{Region: new(lb.targetRegion), VpcId: new(lb.targetVPC)},
 		AddressIPVersion: new("ipv4"), VipIsp: &lb.isp, ChargeType: new("POSTPAID_BY_HOUR"), LoadBalancerPassToTarget: new(lb.passToTarget),
-		SnatPro: new(false), SlaType: &lb.sla, IsBlock: new(false), AttributeFlags: []*string{}, LoadBalancerDomain: new(lb.domain),
-		MixIpTarget: new(false), NfvInfo: new(""), Exclusive: new(uint64(0)),
+		SnatPro: new(lb.snatPro), SnatIps: lb.snatWire(), SlaType: &lb.sla, IsBlock: new(false), AttributeFlags: []*string{}, LoadBalancerDomain: new(lb.domain),
+		MixIpTarget: new(lb.mixIPTarget), NfvInfo: new(""), Exclusive: new(uint64(0)),
 	}
 	if lb.running {
 		out.Status = new(uint64(1))
 	}
-	if vip := lb.visibleVIP(); vip != "" {
+	vip := lb.visibleVIP()
+	if vip != "" && (lb.ipv6Mode == "" || c.cfg.Assumptions.IPv6Address == InBoth) {
 		out.LoadBalancerVips = []*string{&vip}
+	}
+	if lb.ipv6Mode != "" {
+		out.AddressIPVersion, out.IPv6Mode, out.AddressIPv6 = new("ipv6"), new(lb.ipv6Mode), &vip
+	}
+	if lb.isolated {
+		out.Isolation, out.AttributeFlags = new(uint64(1)), append(out.AttributeFlags, new("Stop"))
 	}
 	if lb.deleteProtect {
 		out.AttributeFlags = append(out.AttributeFlags, new("DeleteProtect"))

@@ -15,6 +15,17 @@ type State struct {
 	LoadBalancers []LoadBalancer `json:"loadBalancers"`
 	Tasks         []Task         `json:"tasks"` // those that run, after the latest 100 that have ended
 	Instances     []Instance     `json:"instances"`
+	Groups        []Group        `json:"securityGroups"`
+}
+
+// Group is one security group in State.
+type Group struct {
+	ID      string            `json:"id"`
+	Name    string            `json:"name"`
+	Region  string            `json:"region"`
+	Tags    map[string]string `json:"tags"`
+	Ingress []Policy          `json:"ingress"`
+	Egress  []Policy          `json:"egress"`
 }
 
 // LoadBalancer is one CLB in State.
@@ -28,6 +39,15 @@ type LoadBalancer struct {
 	Domain         string            `json:"domain,omitempty"`
 	VPC            string            `json:"vpc"`
 	Subnet         string            `json:"subnet,omitempty"`
+	IPv6Mode       string            `json:"ipv6Mode,omitempty"`  // IPv6Nat64 or IPv6FullChain
+	Bandwidth      int               `json:"bandwidth,omitempty"` // Mbit/s, of public CLBs
+	ChargeType     string            `json:"chargeType,omitempty"`
+	SnatPro        bool              `json:"snatPro,omitempty"`
+	SnatIPs        []string          `json:"snatIPs,omitempty"`
+	TargetRegion   string            `json:"targetRegion"`
+	TargetVPC      string            `json:"targetVPC"`
+	Isolated       bool              `json:"isolated,omitempty"`
+	Classic        bool              `json:"classic,omitempty"`
 	Tags           map[string]string `json:"tags"`
 	SecurityGroups []string          `json:"securityGroups,omitempty"`
 	PassToTarget   bool              `json:"passToTarget"`
@@ -87,7 +107,7 @@ type Task struct {
 
 // Snapshot returns a copy of the state.
 func (c *Cloud) Snapshot() State {
-	s := State{Version: c.version, LoadBalancers: []LoadBalancer{}, Tasks: []Task{}, Instances: []Instance{}}
+	s := State{Version: c.version, LoadBalancers: []LoadBalancer{}, Tasks: []Task{}, Instances: []Instance{}, Groups: []Group{}}
 	for _, name := range c.cfg.Regions {
 		r := c.regions[name]
 		for _, lb := range r.byAge {
@@ -95,6 +115,10 @@ func (c *Cloud) Snapshot() State {
 		}
 		for _, id := range slices.Sorted(maps.Keys(r.instances)) {
 			s.Instances = append(s.Instances, *r.instances[id])
+		}
+		for _, id := range slices.Sorted(maps.Keys(r.groups)) {
+			g := r.groups[id]
+			s.Groups = append(s.Groups, Group{g.id, g.name, name, maps.Clone(g.tags), slices.Clone(g.ingress), slices.Clone(g.egress)})
 		}
 	}
 	// Whoever waits for a state gets it at every change: hours of ended tasks
@@ -125,6 +149,11 @@ func (lb *loadBalancer) state(region string) LoadBalancer {
 	}
 	if lb.running {
 		out.Status = "active"
+	}
+	out.IPv6Mode, out.Bandwidth, out.ChargeType, out.SnatPro = lb.ipv6Mode, int(lb.bandwidth), lb.chargeType, lb.snatPro
+	out.TargetRegion, out.TargetVPC, out.Isolated, out.Classic = lb.targetRegion, lb.targetVPC, lb.isolated, lb.classic
+	for _, s := range lb.snatIPs {
+		out.SnatIPs = append(out.SnatIPs, s.ip.String())
 	}
 	for _, l := range lb.listeners {
 		n := Listener{

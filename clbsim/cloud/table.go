@@ -23,6 +23,15 @@ var actions = []Action{
 	write(ServiceCLB, "SetLoadBalancerSecurityGroups", `FailedOperation FailedOperation.ResourceInOperating InternalError InvalidParameter.FormatError
 		InvalidParameter.LBIdNotFound InvalidParameterValue InvalidParameterValue.Length LimitExceeded
 		UnauthorizedOperation`, setLoadBalancerSecurityGroups),
+	write(ServiceCLB, "SetSecurityGroupForLoadbalancers", `FailedOperation FailedOperation.ResourceInOperating InternalError InvalidParameter InvalidParameter.FormatError
+		InvalidParameter.LBIdNotFound InvalidParameterValue InvalidParameterValue.Length UnauthorizedOperation`, setSecurityGroupForLoadBalancers),
+	write(ServiceCLB, "CreateLoadBalancerSnatIps", `FailedOperation FailedOperation.ResourceInOperating InternalError InvalidParameter InvalidParameter.FormatError
+		InvalidParameter.LBIdNotFound InvalidParameter.RegionNotFound InvalidParameterValue InvalidParameterValue.Length LimitExceeded`, createSnatIPs),
+	write(ServiceCLB, "DeleteLoadBalancerSnatIps", `FailedOperation FailedOperation.ResourceInOperating InternalError InvalidParameter InvalidParameter.FormatError
+		InvalidParameter.LBIdNotFound InvalidParameterValue LimitExceeded`, deleteSnatIPs),
+	write(ServiceCLB, "ModifyLoadBalancerMixIpTarget", `FailedOperation InternalError InvalidParameter InvalidParameter.FormatError InvalidParameter.LBIdNotFound
+		InvalidParameter.RegionNotFound InvalidParameterValue InvalidParameterValue.Duplicate
+		InvalidParameterValue.Length InvalidParameterValue.Range MissingParameter`, modifyMixIPTarget),
 	write(ServiceCLB, "CreateListener", `FailedOperation FailedOperation.ResourceInOperating InternalError InvalidParameter InvalidParameter.FormatError
 		InvalidParameter.PortCheckFailed InvalidParameterValue InvalidParameterValue.Length LimitExceeded
 		MissingParameter ResourceInsufficient UnauthorizedOperation`, createListener),
@@ -103,4 +112,32 @@ var actions = []Action{
 		LimitExceeded.ResourceNumPerRequest LimitExceeded.TagNumPerRequest LimitExceeded.TagValue`, getResources),
 	read(ServiceTag, "DescribeResourcesByTags", `FailedOperation InvalidParameterValue.TagFilters InvalidParameterValue.TagFiltersLengthExceeded
 		InvalidParameterValue.UinInvalid UnsupportedOperation`, describeResourcesByTags),
+	// Of the VPC service no module of the SDK can be had to compare with: these
+	// are the codes of its documentation that clbsim has a use for.
+	write(ServiceVPC, "CreateSecurityGroup", `InvalidParameterValue InvalidParameterValue.LimitExceeded InvalidParameterValue.TagDuplicateKey
+		InvalidParameterValue.TagInvalidKey InvalidParameterValue.TooLong LimitExceeded MissingParameter ResourceNotFound`, createSecurityGroup),
+	write(ServiceVPC, "CreateSecurityGroupWithPolicies", `InternalError.ModuleError InvalidParameter.Coexist InvalidParameterValue InvalidParameterValue.LimitExceeded
+		InvalidParameterValue.Malformed InvalidParameterValue.Range InvalidParameterValue.TooLong LimitExceeded
+		MissingParameter ResourceNotFound UnknownParameter.WithGuess UnsupportedOperation.LockedResources`, createSecurityGroupWithPolicies),
+	write(ServiceVPC, "DeleteSecurityGroup", `InternalError.ModuleError InvalidParameterValue.Malformed InvalidParameterValue.Range
+		InvalidSecurityGroupID.Malformed InvalidSecurityGroupID.NotFound ResourceInUse ResourceNotFound UnsupportedOperation
+		UnsupportedOperation.LockedResources`, deleteSecurityGroup),
+	read(ServiceVPC, "DescribeSecurityGroups", `InternalError.ModuleError InvalidParameter InvalidParameter.Coexist InvalidParameterValue
+		InvalidParameterValue.LimitExceeded InvalidParameterValue.Malformed InvalidParameterValue.Range
+		InvalidSecurityGroupID.Malformed InvalidSecurityGroupID.NotFound`, describeSecurityGroups),
+	read(ServiceVPC, "DescribeSecurityGroupPolicies", `InternalError.ModuleError InvalidParameterValue InvalidParameterValue.Malformed
+		InvalidSecurityGroupID.Malformed InvalidSecurityGroupID.NotFound ResourceNotFound`, describePolicies),
+	write(ServiceVPC, "CreateSecurityGroupPolicies", `InternalError.ModuleError InvalidParameter InvalidParameter.Coexist InvalidParameterValue InvalidParameterValue.Empty
+		InvalidParameterValue.LimitExceeded InvalidParameterValue.Malformed InvalidParameterValue.Range
+		InvalidParameterValue.TooLong LimitExceeded LimitExceeded.SecurityGroupPolicySet ResourceNotFound
+		UnknownParameter.WithGuess UnsupportedOperation.ClbPolicyExceedLimit UnsupportedOperation.ClbPolicyLimit
+		UnsupportedOperation.DuplicatePolicy UnsupportedOperation.LockedResources UnsupportedOperation.VersionMismatch`, createPolicies),
+	write(ServiceVPC, "ModifySecurityGroupPolicies", `InternalError.ModuleError InvalidParameter.Coexist InvalidParameterValue InvalidParameterValue.LimitExceeded
+		InvalidParameterValue.Malformed InvalidParameterValue.Range InvalidParameterValue.TooLong LimitExceeded
+		LimitExceeded.SecurityGroupPolicySet ResourceNotFound UnsupportedOperation.VersionMismatch`, modifyPolicies),
+	write(ServiceVPC, "DeleteSecurityGroupPolicies", `InternalError.ModuleError InvalidParameter.Coexist InvalidParameterValue InvalidParameterValue.Empty
+		InvalidParameterValue.Malformed InvalidParameterValue.Range ResourceNotFound UnsupportedOperation.LockedResources
+		UnsupportedOperation.VersionMismatch`, deletePolicies),
+	read(ServiceVPC, "DescribeSubnets", `InternalError.ModuleError InvalidParameter InvalidParameter.Coexist InvalidParameterValue
+		InvalidParameterValue.LimitExceeded InvalidParameterValue.Malformed InvalidParameterValue.Range ResourceNotFound`, describeSubnets),
 }

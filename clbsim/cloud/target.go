@@ -63,8 +63,8 @@ func parseTarget(path string, port *int64, instance, eni *string, weight *int64,
 	}
 	if ip != "" {
 		a, err := netip.ParseAddr(ip)
-		if err != nil || !a.Is4() {
-			return r, errorf(codeValue, "The value of %s.EniIp is %q, it should be an IPv4 address.", path, ip)
+		if err != nil || a.Zone() != "" || a.Is4In6() {
+			return r, errorf(codeValue, "The value of %s.EniIp is %q, it should be an IP address.", path, ip)
 		}
 		r.eni = a
 	}
@@ -101,26 +101,6 @@ func parseTargets(path string, in []*clb.Target, atMost int, weight *int64) ([]t
 	return refs, nil
 }
 
-// address finds out where a target of a request is, or why it cannot be bound.
-func (k *call) address(lb *loadBalancer, r targetRef) (netip.Addr, *Error) {
-	if r.instance == "" {
-		if v := k.cloud.cfg.vpc(lb.vpc); !v.contains(r.eni) {
-			return r.eni, errorf(codeValue, "The address %s is not in the network %s of the load balancer.", r.eni, lb.vpc)
-		}
-		return r.eni, nil
-	}
-	i := k.instances[r.instance]
-	switch {
-	case i == nil:
-		return netip.Addr{}, errorf(codeValue, "The instance %s does not exist.", r.instance)
-	case i.VPC != lb.vpc:
-		return netip.Addr{}, errorf(codeValue, "The instance %s is in %s, not in the network %s of the load balancer.", r.instance, i.VPC, lb.vpc)
-	case i.State == "SHUTDOWN" || i.State == "TERMINATING" || i.State == "LAUNCH_FAILED":
-		return netip.Addr{}, errorf(codeValue, "The instance %s is %s.", r.instance, i.State)
-	}
-	return netip.MustParseAddr(i.PrivateIP), nil
-}
-
 // bound finds the target that a request names. Whether one that was bound by
 // InstanceId answers to its address, too, is an assumption.
 func (k *call) bound(p *pool, r targetRef) *target {
@@ -149,7 +129,7 @@ func (k *call) bind(p *pool, refs []targetRef) (func(now time.Time) string, *Err
 	made := make([]*target, 0, len(refs))
 	added := int64(0)
 	for i, r := range refs {
-		addr, err := k.address(p.listener.lb, r)
+		addr, err := k.address(p, r)
 		if err != nil {
 			return nil, err
 		}

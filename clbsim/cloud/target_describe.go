@@ -83,6 +83,10 @@ func (t *target) wire(k *call) *clb.Backend {
 		Type: new("ENI"), InstanceId: new(""), Port: &t.port, Weight: new(t.weight), PrivateIpAddresses: []*string{new(t.addr.String())},
 		PublicIpAddresses: []*string{}, RegisteredTime: wireTime(t.registered), Tag: &t.tag,
 	}
+	if t.instance == "" && t.pool.listener.lb.far(k.cloud, t.addr) {
+		b.Type = new("CCN")
+		return b
+	}
 	if t.instance == "" {
 		b.EniId = new(interfaceID(t.addr.String()))
 		return b

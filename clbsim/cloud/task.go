@@ -33,11 +33,17 @@ type task struct {
 	onFailure func() // undoes what was visible before the end
 }
 
-// lock refuses a write on a load balancer that a task works on. It comes
+// lock refuses a write on a load balancer that a task works on, or that is
+// isolated. It comes
 // before every check of the load balancer's state: what the task will leave
 // behind is not known yet.
 func (k *call) lock(lb *loadBalancer) *Error {
-	if k.Console || lb.busy == nil {
+	switch {
+	case k.Console:
+		return nil
+	case lb.isolated:
+		return errorf(codeLBStatus, "Loadbalancer(%s) is isolated for arrears.", lb.id)
+	case lb.busy == nil:
 		return nil
 	}
 	return errorf(codeBusy, "Loadbalancer(%s) is not in normal desState, maybe some tasks are being processed, please try later.", lb.id)

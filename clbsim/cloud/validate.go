@@ -88,6 +88,8 @@ func (c *Config) validateNetwork(p *problems) {
 			p.add("subnets[%d].cidr: want an IPv4 range, such as 10.0.200.0/24", i)
 		case !v.contains(s.CIDR.Addr()):
 			p.add("subnets[%d].cidr: %s lies outside of %s", i, s.CIDR, v.ID)
+		case s.IPv6CIDR.IsValid() && (!s.IPv6CIDR.Addr().Is6() || !v.contains(s.IPv6CIDR.Addr())):
+			p.add("subnets[%d].ipv6CIDR: want an IPv6 range inside of %s", i, v.ID)
 		}
 	}
 	for i, r := range c.PublicVIPs {
@@ -95,7 +97,25 @@ func (c *Config) validateNetwork(p *problems) {
 			p.add("publicVIPs[%d]: want an IPv4 range, such as 203.0.113.0/24", i)
 		}
 	}
-	for i, g := range c.SecurityGroups {
+	for i, r := range c.PublicIPv6VIPs {
+		if !r.IsValid() || !r.Addr().Is6() {
+			p.add("publicIPv6VIPs[%d]: want an IPv6 range, such as 2001:db8:64::/64", i)
+		}
+	}
+	for i := range c.LoadBalancers {
+		if err := c.completeLoadBalancer(&c.LoadBalancers[i]); err != nil {
+			p.add("loadBalancers[%d].%w", i, err)
+		}
+		for j := range i {
+			if c.LoadBalancers[j].ID == c.LoadBalancers[i].ID {
+				p.add("loadBalancers[%d].id: %s is also loadBalancers[%d]", i, c.LoadBalancers[i].ID, j)
+			}
+		}
+	}
+	for i := range c.SecurityGroups {
+		g := &c.SecurityGroups[i]
+		g.Region = cmp.Or(g.Region, c.Regions[0])
+		p.oneOf(fmt.Sprintf("securityGroups[%d].region", i), g.Region, c.Regions...)
 		if !strings.HasPrefix(g.ID, "sg-") {
 			p.add("securityGroups[%d].id: %q does not look like sg-xxxxxxxx", i, g.ID)
 		}
@@ -154,6 +174,7 @@ func (a Assumptions) validate(p *problems) {
 	p.oneOf("assumptions.lockCode", a.LockCode, Always, Listed)
 	p.oneOf("assumptions.terminatedInstance", a.TerminatedInstance, Unbind, Keep)
 	p.oneOf("assumptions.defaultDomain", a.DefaultDomain, Required, Moves)
+	p.oneOf("assumptions.ipv6Address", a.IPv6Address, InField, InBoth)
 	p.oneOf("assumptions.privateIPFilter", a.PrivateIPFilter, Fuzzy, Exact)
 }
 
@@ -208,15 +229,6 @@ func (c *Config) subnet(id string) *Subnet {
 	for i := range c.Subnets {
 		if c.Subnets[i].ID == id {
 			return &c.Subnets[i]
-		}
-	}
-	return nil
-}
-
-func (c *Config) securityGroup(id string) *SecurityGroup {
-	for i := range c.SecurityGroups {
-		if c.SecurityGroups[i].ID == id {
-			return &c.SecurityGroups[i]
 		}
 	}
 	return nil

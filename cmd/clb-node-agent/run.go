@@ -35,6 +35,7 @@ type options struct {
 	minSync, check, stuck time.Duration
 	verify, compare       time.Duration
 	modeEvery             time.Duration
+	daemonSet             string
 }
 
 func (o *options) add(flags *pflag.FlagSet) {
@@ -51,14 +52,14 @@ func runCommand() *cobra.Command {
 	o := &options{}
 	c := &cobra.Command{
 		Use:   "run",
-		Short: "Run the agent until it is told to stop; the rules stay",
+		Short: "Run the agent until it is told to stop; the rules stay, unless --cleanup-with-daemonset says otherwise",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			config, err := o.config()
 			if err != nil {
 				return err
 			}
-			return agent.Run(c.Context(), config)
+			return runWithOwner(c.Context(), config, o.daemonSet, c.OutOrStdout())
 		},
 	}
 	flags := c.Flags()
@@ -73,6 +74,7 @@ func runCommand() *cobra.Command {
 	flags.DurationVar(&o.stuck, "stuck-after", time.Minute, "an update that waits longer turns health answers to 503")
 	flags.DurationVar(&o.compare, "compare-period", 10*time.Second, "in mode override: how often kube-proxy's health answers are compared with ours")
 	flags.DurationVar(&o.modeEvery, "mode-period", time.Minute, "how often the agent looks whether kube-proxy has come, gone or been restricted")
+	flags.StringVar(&o.daemonSet, "cleanup-with-daemonset", "", "NAMESPACE/NAME of the agent's DaemonSet: when it is deleted, the agent removes its rules as it ends; takes the right to get, list and watch it. Empty: the rules always stay")
 	logs := flag.NewFlagSet("log", flag.ContinueOnError)
 	klog.InitFlags(logs)
 	flags.AddGoFlag(logs.Lookup("v"))

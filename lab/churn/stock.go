@@ -73,7 +73,7 @@ func (b balancer) GetLoadBalancer(ctx context.Context, _ string, svc *corev1.Ser
 	if err != nil || len(found) == 0 {
 		return nil, false, err
 	}
-	return &corev1.LoadBalancerStatus{Ingress: lbsync.Ingress(found[0])}, true, nil
+	return &corev1.LoadBalancerStatus{Ingress: lbsync.Ingress(found[0], "")}, true, nil
 }
 
 func (b balancer) EnsureLoadBalancer(ctx context.Context, _ string, svc *corev1.Service, nodes []*corev1.Node) (*corev1.LoadBalancerStatus, error) {
@@ -81,7 +81,7 @@ func (b balancer) EnsureLoadBalancer(ctx context.Context, _ string, svc *corev1.
 	if err != nil {
 		return nil, err
 	}
-	return &corev1.LoadBalancerStatus{Ingress: lbsync.Ingress(now.Instance)}, nil
+	return &corev1.LoadBalancerStatus{Ingress: lbsync.Ingress(now.Instance, "")}, nil
 }
 
 func (b balancer) UpdateLoadBalancer(ctx context.Context, _ string, svc *corev1.Service, nodes []*corev1.Node) error {

@@ -26,6 +26,7 @@ type Options struct {
 	Bandwidth      int               // of a public CLB, in Mbps, 1 to 2048; 0: CLB's default
 	Create         *CreateParameters // further parameters of CreateLoadBalancer; nil: none
 	SecurityGroups []string          // "sg-…", in the order given, without repeats; nil: those that are bound stay
+	SourceRanges   []string          // ranges of addresses that may use the CLB, as written; nil: the annotation says nothing
 	PassToTarget   *bool             // the CLB's security groups alone decide; nil: as it is
 	CrossRegion    string            // region of the CLB, if it is not the cluster's
 	CrossVPC       string            // VPC of the CLB, if it is not the cluster's

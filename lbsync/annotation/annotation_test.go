@@ -48,6 +48,11 @@ func TestParse(t *testing.T) {
 			in: map[string]string{TargetGroups: "[]"}, problems: []string{"target groups are not bound"}},
 		"what would be harmful to ignore stops the Service": {
 			in: map[string]string{k8sPrefix + "qcloud-loadbalancer-internal": "4711"}, problems: []string{"numbers of subnets"}, blocking: true},
+		"source ranges, in the old spelling": {
+			in: map[string]string{SourceRanges: "10.0.0.0/8, 2001:db8::/32"}, want: Options{SourceRanges: []string{"10.0.0.0/8", "2001:db8::/32"}}},
+		"no source ranges": {in: map[string]string{SourceRanges: " "}},
+		"a source range that is none stops the Service, which would be open otherwise": {
+			in: map[string]string{SourceRanges: "10.0.0.0/8,10.0.0.1"}, problems: []string{`"10.0.0.1" is none; want ranges of addresses`}, blocking: true},
 		"security groups": {
 			in: map[string]string{SecurityGroups: "sg-b, sg-a"}, want: Options{SecurityGroups: []string{"sg-b", "sg-a"}}},
 		"security groups that are none stop the Service": {

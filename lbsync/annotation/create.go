@@ -3,6 +3,7 @@
 package annotation
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -34,6 +35,15 @@ type CreateParameters struct {
 	SnatIPs                  []SnatIP            `json:"SnatIps,omitempty"`
 	LoadBalancerPassToTarget *bool               `json:"LoadBalancerPassToTarget,omitempty"`
 	Tags                     []Tag               `json:"Tags,omitempty"` // besides those that say whose the CLB is
+}
+
+// String names what is set, in one line, as JSON without its braces; "" if nothing is.
+func (p *CreateParameters) String() string {
+	text, err := json.Marshal(p)
+	if err != nil {
+		return err.Error() // texts and numbers marshal
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(string(text), "{"), "}")
 }
 
 // InternetAccessible is how a public CLB is connected and billed.

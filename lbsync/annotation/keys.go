@@ -8,6 +8,8 @@ const (
 	tkePrefix = "service.cloud.tencent.com/"
 	k8sPrefix = "service.kubernetes.io/"
 	oldPrefix = "kubernetes.io/"
+
+	betaPrefix = "service.beta.kubernetes.io/" // of Kubernetes itself
 )
 
 // Names that the controller writes, or that other packages have to name to a user.
@@ -22,6 +24,7 @@ const (
 	ListenerParams   = k8sPrefix + "service.listenerParameters"
 	SecurityGroups   = tkePrefix + "security-groups"
 	PassToTarget     = tkePrefix + "pass-to-target"
+	SourceRanges     = betaPrefix + "load-balancer-source-ranges"
 	CrossRegion      = tkePrefix + "cross-region-id"
 	CrossVPC         = tkePrefix + "cross-vpc-id"
 	HybridType       = tkePrefix + "hybrid-type"
@@ -48,6 +51,7 @@ const (
 	DeleteProtection = Prefix + "delete-protection"
 	IPMode           = Prefix + "ip-mode"
 	Applied          = Prefix + "applied"
+	NatIPv6          = k8sPrefix + "loadbalance-nat-ipv6"
 )
 
 // AutoConfigSuffix ends the name of a TkeServiceConfig that the controller makes for a Service, behind the Service's name.
@@ -98,6 +102,9 @@ var Keys = []Key{
 	{Name: SecurityGroups, Value: list(`sg-[0-9a-z]{1,32}`, "IDs of security groups like sg-2ab3c4d5,sg-6ef7a8b9, 50 at most", 50, func(o *Options) *[]string { return &o.SecurityGroups }), Blocking: true, Excludes: []string{ExistingID},
 		Doc:   "Security groups of the CLB, all of them: others are unbound. When the annotation is removed, those that it bound are unbound; without it, what is bound stays as it is.",
 		DocZH: "CLB 绑定的全部安全组，其他安全组会被解绑。移除该注解时，解绑由其绑定的安全组；从未设置时，保持现状。"},
+	{Name: SourceRanges, Value: ranges(func(o *Options) *[]string { return &o.SourceRanges }), Blocking: true,
+		Doc:   "The old spelling of spec.loadBalancerSourceRanges, which counts if both are set: the ranges of addresses that may use the CLB. They are kept by a security group of the Service's own, which is bound before any listener opens, follows the ranges and the ports, and goes with them. 0.0.0.0/0 keeps nobody out. Unless " + PassToTarget + " is true, the security groups of the nodes have to let the same addresses in, to the node ports. Not possible on an existing CLB (" + ExistingID + ") nor together with " + SecurityGroups + ": the Service is stopped then, since it would be open to everybody.",
+		DocZH: "spec.loadBalancerSourceRanges 的旧写法，两者都设置时以字段为准：允许访问 CLB 的地址段。由该 Service 专用的安全组实现，在监听器开放之前绑定，随地址段和端口更新，不再需要时删除。0.0.0.0/0 表示不限制。除非 " + PassToTarget + " 为 true，节点的安全组也须放通这些地址访问 NodePort。已有 CLB（" + ExistingID + "）不支持，也不能与 " + SecurityGroups + " 同用：此时会暂停该 Service，以免对所有人开放。"},
 	{Name: PassToTarget, Value: flag(func(o *Options) **bool { return &o.PassToTarget }), Excludes: []string{ExistingID},
 		Doc:   "The CLB's security groups alone decide about its traffic, those of the nodes are not asked. Holds for the whole CLB. When the annotation is removed it is switched off; without it, it stays as it is.",
 		DocZH: "仅由 CLB 的安全组决定放通，不再检查节点的安全组。对整个 CLB 生效。移除该注解时关闭；从未设置时，保持现状。"},
@@ -185,7 +192,7 @@ var Keys = []Key{
 	{Name: tkePrefix + "sync-begin-time", Value: anything(nil), ReadOnly: true, Doc: "Written by TKE's controller: when its last sync began. Not read.", DocZH: "TKE 控制器写入的最近一次同步开始时间。不读取。"},
 	{Name: tkePrefix + "sync-end-time", Value: anything(nil), ReadOnly: true, Doc: "Written by TKE's controller: when its last sync ended. Not read.", DocZH: "TKE 控制器写入的最近一次同步结束时间。不读取。"},
 	{Name: tkePrefix + "loadbalancer-source-endpoints", Value: anything(nil), ReadOnly: true, Doc: "Written by TKE's controller: the Endpoints that it used. Not read: EndpointSlices are.", DocZH: "TKE 控制器写入的所用 Endpoints。不读取：此处使用 EndpointSlice。"},
-	{Name: k8sPrefix + "loadbalance-nat-ipv6", Value: anything(nil), ReadOnly: true, Doc: "The IPv6 address of a NAT64 CLB (AddressIPVersion IPV6).", DocZH: "NAT64 CLB（AddressIPVersion 为 IPV6）的 IPv6 地址。"},
+	{Name: NatIPv6, Value: anything(nil), ReadOnly: true, Doc: "The IPv6 address of a NAT64 CLB (AddressIPVersion IPV6).", DocZH: "NAT64 CLB（AddressIPVersion 为 IPV6）的 IPv6 地址。"},
 	{Name: TargetGroups, Refused: "target groups are not bound, since their API is in beta and only for accounts on a list: the listeners are bound to targets",
 		RefusedZH: "不绑定目标组：其 API 处于内测，仅对名单内账号开放；监听器直接绑定后端。",
 		Doc:       "Target groups in place of targets.", DocZH: "绑定目标组。"},

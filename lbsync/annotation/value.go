@@ -5,6 +5,7 @@ package annotation
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -127,6 +128,25 @@ func list(expr, like string, most int, field func(*Options) *[]string) Value {
 		}
 		if len(out) > most {
 			return fmt.Errorf("there are %d, not at most %d", len(out), most)
+		}
+		*field(o) = out
+		return nil
+	}}
+}
+
+// ranges takes ranges of addresses, separated by commas. Nothing at all is no range, as in the stock controller.
+func ranges(field func(*Options) *[]string) Value {
+	return Value{Type: "ranges of addresses like 10.0.0.0/8,2001:db8::/32", set: func(o *Options, s string) error {
+		if strings.TrimSpace(s) == "" {
+			return nil
+		}
+		var out []string
+		for one := range strings.SplitSeq(s, ",") {
+			one = strings.TrimSpace(one)
+			if _, err := netip.ParsePrefix(one); err != nil {
+				return fmt.Errorf("%q is none", one)
+			}
+			out = append(out, one)
 		}
 		*field(o) = out
 		return nil

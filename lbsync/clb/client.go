@@ -12,11 +12,14 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	clbapi "github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/clb/v20180317"
+	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common"
 	"github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/common/profile"
 	cvmapi "github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/cvm/v20170312"
+	tagapi "github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/tag/v20180813"
 	"k8s.io/klog/v2"
 
 	"github.com/clbsync/clbsync/lbsync"
@@ -28,10 +31,14 @@ type Client struct {
 	cfg    Config
 	clb    *clbapi.Client
 	cvm    *cvmapi.Client
+	tag    *tagapi.Client
 	keys   *keyring
 	limits *limits
 	locks  locks
 	pace   pace
+
+	regionsMu sync.Mutex
+	regions   map[string]*Client // of other regions
 
 	byID      *directory[string]
 	byAddress *directory[netip.Addr]
@@ -51,22 +58,59 @@ func New(cfg Config) (*Client, error) {
 	}
 	registerMetrics()
 	c := &Client{cfg: cfg, keys: newKeyring(place, first), limits: &limits{of: cfg.RateLimits.of}}
-	if c.clb, err = clbapi.NewClient(c.keys, cfg.Region, cfg.profile(cfg.Endpoints.CLB)); err != nil {
+	if err := c.connect(); err != nil {
 		return nil, err
-	}
-	if c.cvm, err = cvmapi.NewClient(c.keys, cfg.Region, cfg.profile(cfg.Endpoints.CVM)); err != nil {
-		return nil, err
-	}
-	c.clb.WithHttpTransport(cfg.Transport)
-	c.cvm.WithHttpTransport(cfg.Transport)
-	if agent := notInAgent.ReplaceAllString(cfg.UserAgent, "-"); agent != "" {
-		c.clb.WithRequestClient(agent)
-		c.cvm.WithRequestClient(agent)
 	}
 	apiTokens.watch(c.limits)
 	c.byID = newDirectory(cfg.InstanceTTL, c.instancesByID)
 	c.byAddress = newDirectory(cfg.InstanceTTL, c.instancesByAddress)
 	return c, nil
+}
+
+// connect makes the SDK's clients.
+func (c *Client) connect() (err error) {
+	if c.clb, err = clbapi.NewClient(c.keys, c.cfg.Region, c.cfg.profile(c.cfg.Endpoints.CLB)); err != nil {
+		return err
+	}
+	if c.cvm, err = cvmapi.NewClient(c.keys, c.cfg.Region, c.cfg.profile(c.cfg.Endpoints.CVM)); err != nil {
+		return err
+	}
+	if c.tag, err = tagapi.NewClient(c.keys, c.cfg.Region, c.cfg.profile(c.cfg.Endpoints.Tag)); err != nil {
+		return err
+	}
+	agent := notInAgent.ReplaceAllString(c.cfg.UserAgent, "-")
+	for _, client := range []*common.Client{&c.clb.Client, &c.cvm.Client, &c.tag.Client} {
+		client.WithHttpTransport(c.cfg.Transport)
+		if agent != "" {
+			client.WithRequestClient(agent)
+		}
+	}
+	return nil
+}
+
+// In returns the client for CLBs in another region, the same for the same region: with the same keys, and with rate limits
+// of its own, as CLB has them. "" and the client's own region are the client itself. CVM instances stay those of the
+// program's own region.
+func (c *Client) In(region string) (*Client, error) {
+	if region == "" || region == c.cfg.Region {
+		return c, nil
+	}
+	c.regionsMu.Lock()
+	defer c.regionsMu.Unlock()
+	if there := c.regions[region]; there != nil {
+		return there, nil
+	}
+	cfg := c.cfg
+	cfg.Region, cfg.VPCID, cfg.away = region, "", region
+	there := &Client{cfg: cfg, keys: c.keys, limits: &limits{of: cfg.RateLimits.of}, byID: c.byID, byAddress: c.byAddress}
+	if err := there.connect(); err != nil {
+		return nil, err
+	}
+	if c.regions == nil {
+		c.regions = map[string]*Client{}
+	}
+	c.regions[region] = there
+	return there, nil
 }
 
 // notInAgent is what the SDK takes as a reason to drop the whole text, the slash of "name/v1" included.

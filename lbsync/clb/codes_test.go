@@ -40,6 +40,12 @@ func TestClassify(t *testing.T) {
 		{"a quota", "LimitExceeded", "", lbsync.Quota},
 		{"a quota, by the message", "FailedOperation", "The quota of listeners is used up", lbsync.Quota},
 		{"no capacity", "ResourceInsufficient", "", lbsync.Quota},
+		{"a quota, by a message in Chinese", "FailedOperation", "监听器配额不足", lbsync.Quota},
+		{"another change is running, in Chinese", "FailedOperation", "负载均衡正在操作中，请稍后重试", lbsync.Busy},
+		{"the CLB is gone, in Chinese", "InvalidParameter", "负载均衡 lb-1a2b3c4d 不存在", lbsync.NotFound},
+		{"arrears, by the message", "FailedOperation", "账户余额不足", lbsync.Denied},
+		{"what is not available for now", "ResourceUnavailable", "", lbsync.Busy},
+		{"a lock", "OperationDenied", "", lbsync.Denied},
 		{"arrears", "FailedOperation.InsufficientBalance", "", lbsync.Denied},
 		{"wrong credentials", "AuthFailure.SecretIdNotFound", "", lbsync.Denied},
 		{"no right", "UnauthorizedOperation", "", lbsync.Denied},
@@ -81,9 +87,9 @@ func TestClassify(t *testing.T) {
 
 // Whatever the API answers, the rules must not call for a replay of what may have run, and must not panic.
 func FuzzClassify(f *testing.F) {
-	for _, r := range rules {
-		f.Add(r.code, "LB not exist")
-		f.Add(r.code+".More", "not in normal desState")
+	for _, c := range codes {
+		f.Add(c.Code, "LB not exist")
+		f.Add(c.Code+".More", "not in normal desState")
 	}
 	f.Add("", "")
 	f.Add("ClientError.NetworkError", "\xff\x00quota")
@@ -101,7 +107,7 @@ func FuzzClassify(f *testing.F) {
 		if strings.HasPrefix(code, "RequestLimitExceeded.") && e.Kind != lbsync.Throttled {
 			t.Errorf("%q: kind %s, want Throttled", code, e.Kind)
 		}
-		if r := meaning(code, message); r.kind == lbsync.Busy && r.says == nil && !strings.Contains(code, "Resource") && !strings.Contains(code, "InvalidLBStatus") {
+		if c := Meaning("A", code, message); c.Class == ClassBusy && c.says == nil && !strings.Contains(code, "Resource") && !strings.Contains(code, "InvalidLBStatus") {
 			t.Errorf("%q is replayed without a reason", code)
 		}
 	})

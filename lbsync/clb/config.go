@@ -37,14 +37,20 @@ type Config struct {
 	Language    string        // of the API's messages, "zh-CN" or "en-US"; "": "en-US"
 	UserAgent   string        // program and version, sent with each request; may be empty
 
+	away string // Region, of a client for another region than the program's own
+
 	Transport http.RoundTripper // carries the requests to every endpoint; nil: HTTP with connections of its own
 }
 
-// Credentials are what requests are signed with. Its text hides the secret.
-type Credentials struct{ SecretID, SecretKey, Token string }
+// Credentials are what requests are signed with, or the Directory whose files hold it, which are followed: secretID,
+// secretKey and, if there is one, token. Its text hides the secret.
+type Credentials struct{ SecretID, SecretKey, Token, Directory string }
 
 // String names the SecretID, which Tencent Cloud treats as public, and nothing else.
 func (c Credentials) String() string {
+	if c.Directory != "" {
+		return "those in " + c.Directory
+	}
 	return fmt.Sprintf("{SecretID:%s SecretKey:*** Token:***}", c.SecretID)
 }
 
@@ -54,8 +60,7 @@ func (c Credentials) GoString() string { return c.String() }
 // MarshalText keeps the secret out of JSON logs.
 func (c Credentials) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
-// Endpoints are URLs such as "http://127.0.0.1:8090"; an empty one is Tencent Cloud's own. Tag is accepted
-// so that one configuration names every service; no action of it is called as yet, since CLB takes tags itself.
+// Endpoints are URLs such as "http://127.0.0.1:8090"; an empty one is Tencent Cloud's own.
 type Endpoints struct{ CLB, CVM, Tag, STS, Metadata string }
 
 // RateLimits bounds the requests/s of each action. Default 0 is 15; Actions has exceptions by name, such as
@@ -83,6 +88,8 @@ func (c Config) Validate() error {
 		fault("credentials: secretID and secretKey go together; only one of them is set")
 	} else if cr.Token != "" && cr.SecretID == "" {
 		fault("credentials.token: needs the secretID and secretKey that were issued with it")
+	} else if cr.Directory != "" && cr.SecretID != "" {
+		fault("credentials.directory: %q is given besides secretID; only one of them can be", cr.Directory)
 	}
 	for _, e := range []struct{ name, value string }{
 		{"clb", c.Endpoints.CLB}, {"cvm", c.Endpoints.CVM}, {"tag", c.Endpoints.Tag}, {"sts", c.Endpoints.STS}, {"metadata", c.Endpoints.Metadata},

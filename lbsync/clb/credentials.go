@@ -65,6 +65,7 @@ func (a absent) Error() string { return string(a) }
 func sources(cfg Config) []source {
 	return []source{
 		{"credentials of the cloud config", cfg.readStatic},
+		{"credentials directory", cfg.readDirectory},
 		{"environment", readEnvironment},
 		{"profile file", readProfile},
 		{"TKE OIDC", cfg.readOIDC},
@@ -99,6 +100,52 @@ func (c Config) readStatic(context.Context) (secret, error) {
 		return secret{}, absent("secretID is not set")
 	}
 	return secret{id: c.Credentials.SecretID, key: c.Credentials.SecretKey, token: c.Credentials.Token}, nil
+}
+
+// Files of a credentials directory.
+const fileSecretID, fileSecretKey, fileToken = "secretID", "secretKey", "token"
+
+// readDirectory reads the files of a mounted Secret.
+func (c Config) readDirectory(context.Context) (secret, error) {
+	dir := c.Credentials.Directory
+	if dir == "" {
+		return secret{}, absent("credentials.directory is not set")
+	}
+	// A mounted Secret is replaced by turning a link to another directory. The files are read behind it, lest the ID is the
+	// old one and the key is the new.
+	first, err := filepath.EvalSymlinks(filepath.Join(dir, fileSecretID))
+	if err != nil {
+		return secret{}, err
+	}
+	s := secret{renew: time.Now().Add(fileAge)}
+	for file, value := range map[string]*string{fileSecretID: &s.id, fileSecretKey: &s.key, fileToken: &s.token} {
+		text, err := readAtMost(filepath.Join(filepath.Dir(first), file), 64<<10)
+		switch {
+		case file == fileToken && errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			return secret{}, err
+		}
+		*value = strings.TrimSpace(text)
+		if *value == "" || strings.ContainsFunc(*value, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+			return secret{}, fmt.Errorf("%s is empty, or more than one word", filepath.Join(dir, file))
+		}
+	}
+	return s, nil
+}
+
+// readAtMost returns the text of a file, or an error if it has more than max bytes.
+func readAtMost(path string, max int64) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = f.Close() }()
+	text, err := io.ReadAll(io.LimitReader(f, max+1))
+	if err == nil && int64(len(text)) > max {
+		err = fmt.Errorf("%s has more than %d bytes", path, max)
+	}
+	return string(text), err
 }
 
 func readEnvironment(context.Context) (secret, error) {

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -45,7 +44,7 @@ func (c *Client) Find(ctx context.Context, owner lbsync.Owner) ([]lbsync.Instanc
 	}
 	out := make([]lbsync.Instance, len(found))
 	for i, lb := range found {
-		out[i] = instance(lb)
+		out[i] = c.balancer(lb)
 	}
 	return out, nil
 }
@@ -165,7 +164,10 @@ func (c *Client) order(ctx context.Context, want lbsync.Instance, token string) 
 	req := clbapi.NewCreateLoadBalancerRequest()
 	req.Forward = new(int64(1))
 	req.LoadBalancerType = new("OPEN")
-	req.VpcId = new(cmp.Or(want.VPCID, c.cfg.VPCID))
+	if vpc := cmp.Or(want.VPCID, c.cfg.VPCID); vpc != "" {
+		req.VpcId = &vpc
+	}
+	place(req, want.Order)
 	if want.Internal {
 		req.LoadBalancerType = new("INTERNAL")
 		req.SubnetId = &want.SubnetID // refused for public ones
@@ -178,6 +180,11 @@ func (c *Client) order(ctx context.Context, want lbsync.Instance, token string) 
 	owned := want.Owner.Tags()
 	for _, k := range slices.Sorted(maps.Keys(owned)) {
 		req.Tags = append(req.Tags, &clbapi.TagInfo{TagKey: new(k), TagValue: new(owned[k])})
+	}
+	if want.Order != nil {
+		for _, t := range want.Order.Tags {
+			req.Tags = append(req.Tags, &clbapi.TagInfo{TagKey: &t.TagKey, TagValue: &t.TagValue})
+		}
 	}
 	resp, task, err := call(ctx, c, actionCreate, c.clb.CreateLoadBalancerWithContext, req)
 	if err != nil {
@@ -223,7 +230,7 @@ func (c *Client) ready(ctx context.Context, id string, owner lbsync.Owner, appea
 			return lbsync.Instance{}, settled(lbsync.KindOf(err)), err
 		}
 		lb = now
-		return instance(lb), deref(lb.Status) == statusNormal && owner.Owns(tags(lb)), nil
+		return c.balancer(lb), deref(lb.Status) == statusNormal && owner.Owns(tags(lb)), nil
 	})
 	switch {
 	case err == nil, lbsync.KindOf(err) != lbsync.Unknown:
@@ -292,23 +299,4 @@ func tags(lb *clbapi.LoadBalancer) map[string]string {
 		out[deref(t.TagKey)] = deref(t.TagValue)
 	}
 	return out
-}
-
-// instance is a CLB in lbsync's words.
-func instance(lb *clbapi.LoadBalancer) lbsync.Instance {
-	i := lbsync.Instance{
-		ID:       deref(lb.LoadBalancerId),
-		Name:     deref(lb.LoadBalancerName),
-		Internal: deref(lb.LoadBalancerType) == "INTERNAL",
-		VPCID:    deref(lb.VpcId),
-		SubnetID: deref(lb.SubnetId),
-		Tags:     tags(lb),
-		Domain:   cmp.Or(deref(lb.LoadBalancerDomain), deref(lb.Domain)),
-	}
-	for _, v := range values(lb.LoadBalancerVips) {
-		if a, err := netip.ParseAddr(v); err == nil {
-			i.VIPs = append(i.VIPs, a)
-		}
-	}
-	return i
 }

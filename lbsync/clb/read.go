@@ -33,7 +33,7 @@ func (c *Client) Observe(ctx context.Context, id string) (lbsync.LoadBalancer, e
 	if err != nil {
 		return lbsync.LoadBalancer{}, err
 	}
-	lb := lbsync.LoadBalancer{Present: true, Instance: instance(have), Listeners: map[lbsync.ListenerKey]lbsync.Listener{}, Targets: map[lbsync.Binding]int{}}
+	lb := lbsync.LoadBalancer{Present: true, Instance: c.balancer(have), Listeners: map[lbsync.ListenerKey]lbsync.Listener{}, Targets: map[lbsync.Binding]int{}}
 	var ours []string
 	for _, r := range raw {
 		l := listener(r)

@@ -159,15 +159,16 @@ func partial(action string, failed []string, keys map[string]lbsync.ListenerKey,
 			}
 		}
 	}
-	r := meaning("FailedOperation", message)
+	c := Meaning(action, "FailedOperation", message)
+	kind, hint := c.Kind(), c.hint()
 	switch {
-	case settled(r.kind):
-	case r.kind == lbsync.Unknown:
-		r.kind = lbsync.Invalid // it was answered, and there is no code: as if each listener had been asked for alone
+	case settled(kind):
+	case kind == lbsync.Unknown:
+		kind, hint = lbsync.Invalid, "" // it was answered, and there is no code: as if each listener had been asked for alone
 	default:
-		r = rule{} // the other listeners were changed: to repeat the request is not safe
+		kind, hint = lbsync.Unknown, "" // the other listeners were changed: to repeat the request is not safe
 	}
-	return &lbsync.Error{Kind: r.kind, Action: action, RequestID: requestID, Hint: r.hint,
+	return &lbsync.Error{Kind: kind, Action: action, RequestID: requestID, Hint: hint,
 		Err: fmt.Errorf("failed for listeners %s: %s", strings.Join(names, ", "), shorten(message))}
 }
 

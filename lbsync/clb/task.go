@@ -45,7 +45,9 @@ func change[Q, R any](ctx context.Context, c *Client, lb string, listeners []str
 }
 
 // asynchronous reports whether an action goes on after its answer. To ask for the task of one that does not is an error.
-func asynchronous(action string) bool { return action != actionRegister && action != actionDeregister }
+func asynchronous(action string) bool {
+	return action != actionRegister && action != actionDeregister && action != actionSecurityGroups
+}
 
 // errNoTask says that CLB knows nothing of a task, so that its outcome has to be read from what it was to change.
 var errNoTask = errors.New("CLB does not know the task")
@@ -96,9 +98,9 @@ func (c *Client) await(ctx context.Context, action, task, deal string) ([]string
 	case errors.Is(err, errPollTime):
 		e.Hint = "CLB works on it for longer than usual; it is looked at again"
 	case last == nil:
-		r := meaning("FailedOperation", err.Error())
-		e.Kind, e.Hint = r.kind, r.hint
-		if !settled(r.kind) {
+		c := Meaning(action, "FailedOperation", err.Error())
+		e.Kind, e.Hint = c.Kind(), c.hint()
+		if !settled(e.Kind) {
 			e.Kind = lbsync.Unknown
 		}
 	case lbsync.KindOf(last) == lbsync.Denied:
@@ -178,7 +180,7 @@ func (c *Client) explain(ctx context.Context, lb string, listeners []string, err
 	have, readErr := c.listeners(ctx, lb)
 	if lbsync.KindOf(readErr) == lbsync.NotFound || readErr == nil && !contains(have, listeners) {
 		gone := *e
-		gone.Kind, gone.Hint = lbsync.NotFound, ""
+		gone.Kind, gone.Hint = lbsync.NotFound, "the CLB, or a part of it, is gone"
 		return &gone
 	}
 	return err

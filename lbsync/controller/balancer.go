@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/clbsync/clbsync/lbsync"
+	"github.com/clbsync/clbsync/lbsync/annotation"
 )
 
 // Ensure hands the Service to the queue and waits until a sync that began afterwards has gone as far as it
@@ -36,7 +37,7 @@ func (c *Controller) Get(ctx context.Context, svc *corev1.Service) (*corev1.Load
 	if err != nil || len(found) == 0 {
 		return nil, false, err
 	}
-	return &corev1.LoadBalancerStatus{Ingress: lbsync.Ingress(found[0])}, true, nil
+	return &corev1.LoadBalancerStatus{Ingress: lbsync.Ingress(found[0], ipMode(svc))}, true, nil
 }
 
 // Delete hands the Service to the queue for the deletion of its CLB and waits for it. It returns nil only if
@@ -65,6 +66,11 @@ func (c *Controller) now(ctx context.Context, k key, d due) outcome {
 	case <-ctx.Done():
 		return outcome{err: fmt.Errorf("waiting for the CLB of Service %s: %w", k, context.Cause(ctx))}
 	}
+}
+
+func ipMode(svc *corev1.Service) string {
+	options, _ := annotation.Parse(svc.Annotations)
+	return options.IPMode
 }
 
 func class(svc *corev1.Service) string {

@@ -125,7 +125,9 @@ func (f *fakeCloud) CreateLoadBalancer(ctx context.Context, want lbsync.Instance
 			}
 		}
 		f.created++
-		made = lbsync.Instance{ID: fmt.Sprintf("lb-%d", f.created), Name: want.Name, Internal: want.Internal, VPCID: want.VPCID, SubnetID: want.SubnetID,
+		made = lbsync.Instance{ID: fmt.Sprintf("lb-%d", f.created), Name: want.Name, Order: want.Order,
+			Attributes: lbsync.Attributes{SecurityGroups: []string{}, PassToTarget: new(false), DeleteProtect: new(false), SnatPro: new(false)},
+			Internal:   want.Internal, VPCID: want.VPCID, SubnetID: want.SubnetID,
 			Tags: want.Owner.Tags(), VIPs: []netip.Addr{netip.AddrFrom4([4]byte{203, 0, 113, byte(f.created)})}}
 		f.clbs[made.ID] = &lbsync.LoadBalancer{Present: true, Instance: made, Listeners: map[lbsync.ListenerKey]lbsync.Listener{}, Targets: map[lbsync.Binding]int{}}
 		f.since[made.ID] = map[lbsync.Binding]time.Time{}
@@ -141,6 +143,24 @@ func (f *fakeCloud) ordered() []*lbsync.LoadBalancer {
 	}
 	slices.SortFunc(all, func(a, b *lbsync.LoadBalancer) int { return strings.Compare(a.Instance.ID, b.Instance.ID) })
 	return all
+}
+
+func (f *fakeCloud) ModifyLoadBalancer(ctx context.Context, c lbsync.InstanceChange) error {
+	text := "ModifyLoadBalancer " + c.From.ID
+	for _, name := range c.Changes() {
+		text += fmt.Sprintf(" %s=%s", strings.ReplaceAll(string(name), " ", "-"), c.To.Text(name))
+	}
+	return f.do(ctx, c.From.ID, text, func() error {
+		lb, err := f.of("ModifyLoadBalancer", c.From.ID)
+		if err != nil {
+			return err
+		}
+		if lb.Instance.Tags[lbsync.TagCreatedBy] != "yes" || len(c.Changes()) == 0 {
+			return f.wrong(refuse(lbsync.Denied, "ModifyLoadBalancer", "%s is somebody else's, or nothing changes", c.From.ID))
+		}
+		lb.Instance.Attributes = c.To.Attributes
+		return nil
+	})
 }
 
 func (f *fakeCloud) CreateListeners(ctx context.Context, id string, listeners []lbsync.Listener) ([]string, error) {
@@ -411,3 +431,9 @@ var (
 	_        Cloud = (*fakeCloud)(nil)
 	errCrash       = errors.New("killed")
 )
+
+func (f *fakeCloud) attributes(id string) lbsync.Attributes {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.clbs[id].Instance.Attributes
+}

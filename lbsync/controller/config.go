@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 
@@ -43,6 +44,10 @@ type Config struct {
 	// TargetQuota reads how many targets a listener may have, 0 if CLB does not say. Nil: it is not known,
 	// and a Service of more nodes than that fails.
 	TargetQuota func(ctx context.Context) (int, error)
+	// Owned lists all that carries the tags of this cluster and of one of its Services. Nil: nobody looks for orphans.
+	Owned func(ctx context.Context) ([]lbsync.Owned, error)
+	// About is what Events are about that concern the cluster as a whole, the leader's Lease say. Nil: there are none.
+	About *corev1.ObjectReference
 
 	Workers int           // CLBs that are worked on at once, and as many again whose endpoints have moved; 0 is 32. Fewer let slow CLBs delay others
 	Gather  time.Duration // events of one CLB within this time make one sync; 0 is 50 ms

@@ -47,6 +47,7 @@ type Controller struct {
 	gates     *gates // nil: readiness gates are not worked on
 	queue     *queue
 	memory    memory
+	orphans   orphans
 
 	recorder record.EventRecorder // set by Run
 	stopping <-chan struct{}      // set by Run; closed when no further step is to be begun
@@ -64,6 +65,7 @@ func New(cfg Config) (*Controller, error) {
 		workers: cfg.Workers, gathering: cfg.Gather, verify: cfg.Verify, grace: cfg.Grace, wait: cfg.Wait, dryRun: cfg.DryRun,
 		born: time.Now(), caches: map[string]<-chan struct{}{}, queue: newQueue(cfg.Workers), memory: memory{states: map[key]*state{}, nodesOf: map[key]reach{}, actuals: map[key]*lbsync.LoadBalancer{}},
 	}
+	c.orphans = orphans{read: cfg.Owned, about: cfg.About}
 	nodes := cfg.Informers.Core().V1().Nodes().Lister()
 	c.instances = newInstances(cfg.Instances, nodes.Get, c.instanceFound)
 	c.healths = &healths{read: cfg.Cloud.Health}
@@ -98,6 +100,7 @@ func (c *Controller) Run(ctx context.Context) {
 		c.quota.first(ctx)
 		c.gates.first(ctx)
 		lookups.Go(func() { c.quota.run(ctx) })
+		lookups.Go(func() { c.watchOrphans(ctx) })
 		logger.Info("Started", "workers", c.workers, "cluster", c.settings.ClusterID, "classOnly", c.settings.ClassOnly, "dryRun", c.dryRun)
 		for range 2 * c.workers { // half of them for what is urgent
 			workers.Go(func() {

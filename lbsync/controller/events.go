@@ -32,6 +32,8 @@ const (
 	eventPlan       = "Plan"
 	eventHeld       = "RemovalHeld"
 	eventDrift      = "DriftDetected"
+	eventOrphans    = "OrphansFound"
+	eventLeft       = "LoadBalancerLeft"
 	messageMax      = 1000 // the API server takes 1024 bytes
 	failureReminder = 30 * time.Minute
 )
@@ -53,15 +55,19 @@ func newRecorder(b record.EventBroadcaster) record.EventRecorder {
 }
 
 func (c *Controller) tell(svc *corev1.Service, kind, reason, message string) {
+	c.recorder.Event(svc, kind, reason, cut(message))
+}
+
+func cut(message string) string {
 	if len(message) > messageMax {
 		message = strings.ToValidUTF8(message[:messageMax], "") + "…"
 	}
-	c.recorder.Event(svc, kind, reason, message)
+	return message
 }
 
 // tellBegin announces a change of the CLB or of its listeners. Targets come and go too often for that.
 func (c *Controller) tellBegin(r *state, svc *corev1.Service, p lbsync.Plan) {
-	if r.ensuring || p.Delete != nil || p.Create == nil && len(p.CreateListeners)+len(p.ModifyListeners)+len(p.DeleteListeners) == 0 {
+	if r.ensuring || p.Delete != nil || p.Create == nil && p.ModifyInstance == nil && len(p.CreateListeners)+len(p.ModifyListeners)+len(p.DeleteListeners) == 0 {
 		return
 	}
 	r.ensuring = true

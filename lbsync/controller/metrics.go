@@ -35,6 +35,8 @@ var (
 		Help: "Differences that a verification found between a CLB and what was last read of it or written to it, by what differs."}, []string{"what"})
 	driftKept = metrics.NewGauge(&metrics.GaugeOpts{Namespace: namespace, Name: "drift_unrepaired_services", StabilityLevel: metrics.ALPHA,
 		Help: "Services whose CLB has drift that is left as found."})
+	orphansNow = metrics.NewGaugeVec(&metrics.GaugeOpts{Namespace: namespace, Name: "orphans", StabilityLevel: metrics.ALPHA,
+		Help: "What carries the tags of this cluster and belongs to no Service, in two readings 10 minutes apart or more, by kind: clb, security_group. kubectl clb orphans lists it."}, []string{"kind"})
 	gatesWaiting = metrics.NewGauge(&metrics.GaugeOpts{Namespace: namespace, Name: "readiness_gates_waiting", StabilityLevel: metrics.ALPHA,
 		Help: "Pods that nothing but the readiness gate keeps from being ready, when they were last looked at."})
 	gateSeconds = metrics.NewHistogramVec(&metrics.HistogramOpts{Namespace: namespace, Name: "readiness_gate_duration_seconds", StabilityLevel: metrics.ALPHA,
@@ -48,7 +50,7 @@ var (
 		Buckets: metrics.ExponentialBuckets(0.001, 2, 18)}, []string{"priority"})
 
 	registerMetrics = sync.OnceFunc(func() {
-		legacyregistry.MustRegister(queueDepth, queueWait, syncSeconds, changesTotal, skipsNow, programmingSeconds, driftTotal, driftKept, gatesWaiting, gateSeconds, healthySeconds)
+		legacyregistry.MustRegister(queueDepth, queueWait, syncSeconds, changesTotal, skipsNow, programmingSeconds, driftTotal, driftKept, orphansNow, gatesWaiting, gateSeconds, healthySeconds)
 	})
 )
 
@@ -72,6 +74,12 @@ var verbs = []struct {
 	count       func(lbsync.Plan) int
 }{
 	{"create_clb", "CLB created", func(p lbsync.Plan) int { return one(p.Create) }},
+	{"modify_clb", "CLB settings changed", func(p lbsync.Plan) int {
+		if p.ModifyInstance == nil {
+			return 0
+		}
+		return len(p.ModifyInstance.Changes())
+	}},
 	{"create_listener", "listeners created", func(p lbsync.Plan) int { return len(p.CreateListeners) }},
 	{"modify_listener", "listeners modified", func(p lbsync.Plan) int { return len(p.ModifyListeners) }},
 	{"register", "targets registered", func(p lbsync.Plan) int { return len(p.Register) }},

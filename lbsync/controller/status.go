@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -33,18 +34,28 @@ func hasFinalizer(svc *corev1.Service) bool {
 	return slices.Contains(svc.Finalizers, finalizerOfClass) || slices.Contains(svc.Finalizers, finalizerStock)
 }
 
-// addFinalizer makes sure that the Service outlives its CLB, and returns it as it is then.
-func (c *Controller) addFinalizer(ctx context.Context, svc *corev1.Service) (*corev1.Service, error) {
+// prepare makes sure, before anything is changed in the cloud, that the Service outlives its CLB, and that what its
+// annotations set there is undone when they go, and returns it as it is then.
+func (c *Controller) prepare(ctx context.Context, svc *corev1.Service, f lbsync.Finding) (*corev1.Service, error) {
 	finalizer := finalizerStock
 	if svc.Spec.LoadBalancerClass != nil {
 		finalizer = finalizerOfClass
 	}
-	if slices.Contains(svc.Finalizers, finalizer) {
-		return svc, nil
-	}
 	to := svc.DeepCopy()
-	to.Finalizers = append(to.Finalizers, finalizer)
+	if !slices.Contains(svc.Finalizers, finalizer) {
+		to.Finalizers = append(to.Finalizers, finalizer)
+	}
+	note(to, annotation.Applied, strings.Join(lbsync.Applied(f.Options, f.Actual.Instance, true), ","))
 	return c.patch(ctx, svc, to)
+}
+
+// note sets an annotation, or removes it if there is nothing to note.
+func note(svc *corev1.Service, name, value string) {
+	if value == "" {
+		delete(svc.Annotations, name)
+	} else {
+		metav1.SetMetaDataAnnotation(&svc.ObjectMeta, name, value)
+	}
 }
 
 // How often conditions are written at most. A rollout changes what they say with each pod, and the API server
@@ -60,7 +71,11 @@ func (c *Controller) publish(ctx context.Context, r *state, svc *corev1.Service,
 	to := svc.DeepCopy()
 	if f.Actual.Present {
 		metav1.SetMetaDataAnnotation(&to.ObjectMeta, annotation.LoadBalancerID, f.Actual.Instance.ID)
-		status := corev1.LoadBalancerStatus{Ingress: lbsync.Ingress(f.Actual.Instance)}
+		note(to, annotation.NatIPv6, natIPv6(f.Actual.Instance))
+		if f.Failure == nil {
+			note(to, annotation.Applied, strings.Join(lbsync.Applied(f.Options, f.Actual.Instance, false), ","))
+		}
+		status := corev1.LoadBalancerStatus{Ingress: lbsync.Ingress(f.Actual.Instance, f.Options.IPMode)}
 		if len(f.Actual.Listeners) > 0 && len(status.Ingress) > 0 && !helpers.LoadBalancerStatusEqual(&svc.Status.LoadBalancer, &status) {
 			to.Status.LoadBalancer = status
 		}
@@ -92,6 +107,13 @@ func (c *Controller) publish(ctx context.Context, r *state, svc *corev1.Service,
 		r.written, r.stale = now, time.Time{}
 	}
 	return again, err
+}
+
+func natIPv6(i lbsync.Instance) string {
+	if !i.NatIPv6.IsValid() {
+		return ""
+	}
+	return i.NatIPv6.String()
 }
 
 // planMax bounds the annotation, in bytes: what people read, and far less than annotations may have in all.
@@ -141,8 +163,9 @@ func (r *state) due(news lbsync.News, now time.Time, free bool) (write bool, aga
 // release takes everything of ours off a Service that has no CLB any more.
 func (c *Controller) release(ctx context.Context, svc *corev1.Service) error {
 	to := svc.DeepCopy()
-	delete(to.Annotations, annotation.LoadBalancerID)
-	delete(to.Annotations, annotation.Plan)
+	for _, name := range []string{annotation.LoadBalancerID, annotation.Plan, annotation.Applied, annotation.NatIPv6} {
+		delete(to.Annotations, name)
+	}
 	to.Status.LoadBalancer = corev1.LoadBalancerStatus{}
 	to.Status.Conditions = lbsync.NotOurs(svc.Status.Conditions)
 	to.Finalizers = slices.DeleteFunc(to.Finalizers, func(f string) bool {

@@ -58,7 +58,7 @@ func (c *Controller) sync(ctx context.Context, k key, r *state, d due) (again ti
 // ensure takes the CLB of a Service towards what the Service asks for, and makes known how far it got.
 func (c *Controller) ensure(ctx context.Context, r *state, svc *corev1.Service, d due) (time.Duration, outcome) {
 	svc, again, f := c.pursue(ctx, r, svc, d)
-	out := outcome{present: f.Actual.Present, ingress: lbsync.Ingress(f.Actual.Instance), refused: blocker(f.Skips), err: f.Failure}
+	out := outcome{present: f.Actual.Present, ingress: lbsync.Ingress(f.Actual.Instance, f.Options.IPMode), refused: blocker(f.Skips), err: f.Failure}
 	if c.dryRun {
 		return again, out
 	}
@@ -86,7 +86,7 @@ func (c *Controller) pursue(ctx context.Context, r *state, svc *corev1.Service, 
 	}
 	r.shown = ""
 	if f.Actual.Present || len(f.Desired.Listeners) > 0 {
-		now, err := c.addFinalizer(ctx, svc)
+		now, err := c.prepare(ctx, svc, f)
 		if err != nil {
 			f.Failure = err
 			return svc, 0, f
@@ -118,14 +118,15 @@ func (c *Controller) look(ctx context.Context, r *state, svc *corev1.Service, no
 		f.Failure = err
 		return f
 	}
-	f.PlanOnly = snap.Services[0].Options.PlanOnly
+	f.Options = snap.Services[0].Options
+	f.PlanOnly = f.Options.PlanOnly
 	f.Desired, f.Skips = lbsync.Desired(snap)
 	if lbsync.Blocked(f.Skips) {
 		c.report(ctx, r, svc, f.Skips)
 		return f
 	}
 	r.follow(c.policyOf(snap.Services[0]))
-	f.Actual, f.Failure = c.actual(ctx, r, f.Desired.Instance.Owner, snap.Services[0])
+	f.Actual, f.Failure = c.actual(ctx, r, f.Desired.Instance, snap.Services[0])
 	f.Desired = lbsync.Complete(f.Actual, f.Desired)
 	f.Skips = append(f.Skips, lbsync.Fixed(f.Actual, f.Desired)...)
 	f.Skips = append(f.Skips, lbsync.Replaced(f.Actual, f.Desired)...)
@@ -158,7 +159,7 @@ func soonest(a, b time.Duration) time.Duration {
 }
 
 // actual returns the CLB as it is: from memory, or read if there is no memory of it or that is due for verification.
-func (c *Controller) actual(ctx context.Context, r *state, owner lbsync.Owner, svc lbsync.Service) (lbsync.LoadBalancer, error) {
+func (c *Controller) actual(ctx context.Context, r *state, wanted lbsync.Instance, svc lbsync.Service) (lbsync.LoadBalancer, error) {
 	if r.actual != nil && time.Now().Before(r.verify) {
 		return *r.actual, nil
 	}
@@ -166,13 +167,15 @@ func (c *Controller) actual(ctx context.Context, r *state, owner lbsync.Owner, s
 	if r.actual != nil && r.actual.Present {
 		hint = r.actual.Instance.ID
 	}
-	lb, twins, err := c.observe(ctx, owner, hint)
+	lb, twins, err := c.observe(ctx, wanted.Owner, hint)
 	if err != nil {
 		return lbsync.LoadBalancer{}, err
 	}
 	// In a dry run it is the real controller that changes the CLB; where nothing is written, the plan says it all.
 	if r.actual != nil && !c.dryRun && !svc.Options.PlanOnly {
-		c.verified(ctx, r, svc.Service, lbsync.Drift(*r.actual, lb))
+		before := *r.actual
+		before.Instance.Attributes = wanted.Among(before.Instance.Attributes, lb.Instance.Attributes)
+		c.verified(ctx, r, svc.Service, lbsync.Drift(before, lb))
 	}
 	// Spread from half to one and a half of the time, so that what a restart read at once is not verified at once.
 	r.actual, r.twins, r.known, r.verify = &lb, twins, time.Now(), time.Now().Add(wait.Jitter(c.verify/2, 2))

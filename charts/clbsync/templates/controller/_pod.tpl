@@ -1,0 +1,86 @@
+{{/* What the controller's pod and the pod that tests it have in common. */}}
+{{- define "clbsync.controller.pod" -}}
+{{- $c := .Values.controller -}}
+serviceAccountName: {{ include "clbsync.controller.account" . }}
+automountServiceAccountToken: true
+enableServiceLinks: false
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if $c.hostNetwork }}
+hostNetwork: true
+dnsPolicy: ClusterFirstWithHostNet
+{{- end }}
+terminationGracePeriodSeconds: {{ $c.terminationGracePeriodSeconds }}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  fsGroup: 65532
+  seccompProfile: {type: RuntimeDefault}
+nodeSelector:
+  {{- merge (dict "kubernetes.io/os" "linux") (deepCopy (default dict $c.nodeSelector)) | toYaml | nindent 2 }}
+volumes:
+- name: config
+  configMap:
+    name: {{ include "clbsync.controller" . }}
+{{- if has .Values.credentials.source (list "values" "existingSecret") }}
+- name: credentials
+  secret:
+    {{- if eq .Values.credentials.source "values" }}
+    secretName: {{ include "clbsync.controller" . }}-credentials
+    {{- else }}
+    {{- with .Values.credentials.existingSecret }}
+    secretName: {{ .name }}
+    items:
+    - {key: {{ .secretIDKey | quote }}, path: secretID}
+    - {key: {{ .secretKeyKey | quote }}, path: secretKey}
+    {{- with .tokenKey }}
+    - {key: {{ . | quote }}, path: token}
+    {{- end }}
+    {{- end }}
+    {{- end }}
+    defaultMode: 0440
+{{- end }}
+{{- if and (eq .Values.credentials.source "oidc") .Values.credentials.oidc.providerID }}
+- name: oidc-token
+  projected:
+    defaultMode: 0440
+    sources:
+    - serviceAccountToken:
+        path: token
+        audience: {{ .Values.credentials.oidc.audience | quote }}
+        expirationSeconds: {{ .Values.credentials.oidc.expirationSeconds | int64 }}
+{{- end }}
+{{- end -}}
+
+{{- define "clbsync.controller.container" -}}
+{{- $c := .Values.controller -}}
+image: {{ include "clbsync.image" (list $ $c.image) | quote }}
+imagePullPolicy: {{ $c.image.pullPolicy }}
+{{- $oidc := and (eq .Values.credentials.source "oidc") .Values.credentials.oidc.providerID }}
+{{- if or $c.extraEnv $oidc }}
+env:
+{{- if $oidc }}
+- {name: TKE_ROLE_ARN, value: {{ .Values.credentials.oidc.roleARN | quote }}}
+- {name: TKE_PROVIDER_ID, value: {{ .Values.credentials.oidc.providerID | quote }}}
+- {name: TKE_WEB_IDENTITY_TOKEN_FILE, value: /var/run/secrets/clbsync/token}
+{{- end }}
+{{- with $c.extraEnv }}
+{{- toYaml . | nindent 0 }}
+{{- end }}
+{{- end }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+volumeMounts:
+- {name: config, mountPath: /etc/clbsync/config, readOnly: true}
+{{- if has .Values.credentials.source (list "values" "existingSecret") }}
+- {name: credentials, mountPath: /etc/clbsync/credentials, readOnly: true}
+{{- end }}
+{{- if $oidc }}
+- {name: oidc-token, mountPath: /var/run/secrets/clbsync, readOnly: true}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lbsync
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/clbsync/clbsync/lbsync/annotation"
+)
+
+// Instance is the CLB itself.
+type Instance struct {
+	ID       string            // "lb-…"; empty in desired unless the manifest names one
+	Name     string            // what people see; never used to find a CLB
+	Internal bool              // reachable in the VPC only; cannot be changed later
+	Region   string            // "ap-…" if it is not the cluster's; cannot be changed later
+	VPCID    string            // "vpc-…"; cannot be changed later. Empty in desired: the default of another region
+	SubnetID string            // "subnet-…" of an internal CLB; cannot be changed later
+	Owner    Owner             // desired: whose it will be. Not filled in actual: Tags say it there
+	Tags     map[string]string // actual only
+	VIPs     []netip.Addr      // actual only; empty for a CLB that has a domain
+	Domain   string            // actual only; empty for a CLB that has VIPs
+	NatIPv6  netip.Addr        // actual only: the address of a NAT64 CLB; zero: it is none
+
+	// Order is what CLB takes only when it is created: desired what is asked for, nil nothing; actual as much of it as
+	// CLB tells, nil nothing. Nobody may change it.
+	Order *annotation.CreateParameters
+	Attributes
+}
+
+// Attributes are the settings of a CLB that are changed in place, and only on a CLB whose tags prove that it is ours. The
+// zero value of each asks for nothing in desired: the CLB keeps what it has.
+type Attributes struct {
+	SecurityGroups []string // "sg-…"; not nil and empty asks for none
+	PassToTarget   *bool    // the security groups of the CLB alone decide about its traffic
+	DeleteProtect  *bool    // CLB's own protection against deletion
+	SnatPro        *bool    // it reaches targets outside of its VPC by addresses of its own
+	Bandwidth      int      // Mbps, 1 to 2048, of a public CLB
+}
+
+// Attribute names one of the Attributes, for people.
+type Attribute string
+
+// The attributes.
+const (
+	AttributeSecurityGroups Attribute = "security groups"
+	AttributePassToTarget   Attribute = "pass to target"
+	AttributeDeleteProtect  Attribute = "delete protection"
+	AttributeSnatPro        Attribute = "SnatPro"
+	AttributeBandwidth      Attribute = "bandwidth"
+)
+
+// attributes is all of them, in the order in which they are changed: what restricts comes first.
+var attributes = []struct {
+	name Attribute
+	text func(Attributes) string // the same for the same setting; "": asks for nothing
+	copy func(to *Attributes, from Attributes)
+}{
+	{AttributeSecurityGroups, func(a Attributes) string { return groupsText(a.SecurityGroups) }, func(to *Attributes, from Attributes) { to.SecurityGroups = from.SecurityGroups }},
+	{AttributePassToTarget, func(a Attributes) string { return switchText(a.PassToTarget) }, func(to *Attributes, from Attributes) { to.PassToTarget = from.PassToTarget }},
+	{AttributeDeleteProtect, func(a Attributes) string { return switchText(a.DeleteProtect) }, func(to *Attributes, from Attributes) { to.DeleteProtect = from.DeleteProtect }},
+	{AttributeSnatPro, func(a Attributes) string { return switchText(a.SnatPro) }, func(to *Attributes, from Attributes) { to.SnatPro = from.SnatPro }},
+	{AttributeBandwidth, func(a Attributes) string { return bandwidthText(a.Bandwidth) }, func(to *Attributes, from Attributes) { to.Bandwidth = from.Bandwidth }},
+}
+
+// groupsText leaves the order out: CLB does not promise to answer in the one that it was given.
+func groupsText(ids []string) string {
+	switch {
+	case ids == nil:
+		return ""
+	case len(ids) == 0:
+		return "none"
+	}
+	return strings.Join(slices.Sorted(slices.Values(ids)), ",")
+}
+
+func switchText(on *bool) string {
+	switch {
+	case on == nil:
+		return ""
+	case *on:
+		return "on"
+	}
+	return "off"
+}
+
+func bandwidthText(mbps int) string {
+	if mbps == 0 {
+		return ""
+	}
+	return strconv.Itoa(mbps) + " Mbps"
+}
+
+// Text returns the setting of an attribute, the same for the same setting; "" asks for nothing.
+func (a Attributes) Text(name Attribute) string {
+	for _, attribute := range attributes {
+		if attribute.name == name {
+			return attribute.text(a)
+		}
+	}
+	return ""
+}
+
+// String is all that is set, in one line.
+func (a Attributes) String() string {
+	var parts []string
+	for _, attribute := range attributes {
+		if text := attribute.text(a); text != "" {
+			parts = append(parts, string(attribute.name)+" "+text)
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// Without returns the attributes with one of them asking for nothing.
+func (a Attributes) Without(name Attribute) Attributes {
+	for _, attribute := range attributes {
+		if attribute.name == name {
+			attribute.copy(&a, Attributes{})
+		}
+	}
+	return a
+}
+
+// over returns what results where a is asked of a CLB that has have.
+func (a Attributes) over(have Attributes) Attributes {
+	for _, attribute := range attributes {
+		if attribute.text(a) != "" {
+			attribute.copy(&have, a)
+		}
+	}
+	return have
+}
+
+// Among returns seen with those attributes that a asks for as they are in have: what nobody asked for may be changed by
+// anybody, and is no drift.
+func (a Attributes) Among(have, seen Attributes) Attributes {
+	for _, attribute := range attributes {
+		if attribute.text(a) != "" {
+			attribute.copy(&seen, have)
+		}
+	}
+	return seen
+}
+
+func (i Instance) clone() Instance {
+	i.Tags = maps.Clone(i.Tags)
+	i.VIPs = slices.Clone(i.VIPs)
+	i.SecurityGroups = slices.Clone(i.SecurityGroups)
+	return i
+}
+
+// InstanceChange is a change of a CLB's attributes in place. To is From but for them.
+type InstanceChange struct{ From, To Instance }
+
+// Changes returns the names of the attributes that differ, in the order in which they are to be changed.
+func (c InstanceChange) Changes() []Attribute {
+	var names []Attribute
+	for _, attribute := range attributes {
+		if attribute.text(c.From.Attributes) != attribute.text(c.To.Attributes) {
+			names = append(names, attribute.name)
+		}
+	}
+	return names
+}
+
+// lines is the change for people, a line for each attribute.
+func (c InstanceChange) lines() []string {
+	var out []string
+	for _, name := range c.Changes() {
+		out = append(out, fmt.Sprintf("~ clb %s %s %s -> %s", c.From.ID, name, cmp.Or(c.From.Text(name), "unknown"), cmp.Or(c.To.Text(name), "unknown")))
+	}
+	return out
+}
+
+// without returns the change without one attribute; nil if nothing is left.
+func (c InstanceChange) without(name Attribute) *InstanceChange {
+	for _, attribute := range attributes {
+		if attribute.name == name {
+			attribute.copy(&c.To.Attributes, c.From.Attributes)
+		}
+	}
+	if len(c.Changes()) == 0 {
+		return nil
+	}
+	return &c
+}
+
+// diffAttributes returns the change of attributes that desired asks for, nil for none. A CLB that is not proved to be ours
+// has none: what somebody else made keeps its settings.
+func diffAttributes(actual, desired Instance) *InstanceChange {
+	if !desired.Owner.Owns(actual.Tags) {
+		return nil
+	}
+	change := InstanceChange{From: actual, To: actual.clone()}
+	change.To.Attributes = desired.Attributes.over(actual.Attributes)
+	if len(change.Changes()) == 0 {
+		return nil
+	}
+	return &change
+}
+
+// instance returns the CLB that is to be created for a Service, or what it is to become.
+func (s Snapshot) instance(svc Service) (Instance, []Skip) {
+	o := svc.Options
+	i := Instance{
+		Name:     instanceName(s.Settings.ClusterID, svc.Service),
+		Internal: o.SubnetID != "",
+		Region:   o.CrossRegion,
+		VPCID:    cmp.Or(o.CrossVPC, s.Settings.VPCID),
+		SubnetID: o.SubnetID,
+		Owner:    Owner{ClusterID: s.Settings.ClusterID, ServiceUID: string(svc.UID)},
+	}
+	if o.CrossRegion != "" && o.CrossVPC == "" {
+		i.VPCID = "" // The cluster's is in another region.
+	}
+	var skips []Skip
+	i.Order, skips = order(o)
+	if i.Order != nil {
+		i.Name = cmp.Or(i.Order.LoadBalancerName, i.Name)
+	}
+	i.Attributes = asked(o, i.Order)
+	return i, skips
+}
+
+// order returns what the annotations say that is taken at creation only, nil for nothing. The parameters count over the
+// annotations of their own.
+func order(o annotation.Options) (*annotation.CreateParameters, []Skip) {
+	var p annotation.CreateParameters
+	if o.Create != nil {
+		p = *o.Create
+	}
+	var skips []Skip
+	if net := (annotation.InternetAccessible{InternetChargeType: o.ChargeType}); o.ChargeType != "" || o.Bandwidth != 0 {
+		if o.Bandwidth != 0 {
+			net.InternetMaxBandwidthOut = &o.Bandwidth
+		}
+		if given := p.InternetAccessible; given != nil {
+			net.InternetChargeType = cmp.Or(given.InternetChargeType, net.InternetChargeType)
+			net.InternetMaxBandwidthOut = cmp.Or(given.InternetMaxBandwidthOut, net.InternetMaxBandwidthOut)
+			net.BandwidthpkgSubType = given.BandwidthpkgSubType
+		}
+		if o.SubnetID == "" {
+			p.InternetAccessible = &net
+		} else {
+			skips = append(skips, Skip{Object: "annotation " + annotation.Bandwidth, Reason: BadAnnotation, Warning: true,
+				Message: fmt.Sprintf("Annotations %s and %s have no effect: the CLB is internal, and traffic in the VPC is neither billed nor bounded; remove them, or %s",
+					annotation.ChargeType, annotation.Bandwidth, annotation.InternalSubnet)})
+		}
+	}
+	if len(p.SnatIPs) == 0 {
+		p.SnatIPs = o.SnatSubnets
+	}
+	if p.SnatPro == nil && remote(o) {
+		p.SnatPro = new(true)
+	}
+	if p.String() == "" {
+		return nil, skips
+	}
+	return &p, skips
+}
+
+// remote reports whether targets are outside of the VPC of the CLB, so that it needs addresses of its own there.
+func remote(o annotation.Options) bool {
+	return o.Hybrid || o.CrossRegion != "" || o.CrossVPC != ""
+}
+
+// asked returns the attributes that a Service asks for: what its annotations say, and the undoing of what annotations that
+// are gone have said before. Without either, an attribute stays as it is.
+func asked(o annotation.Options, order *annotation.CreateParameters) Attributes {
+	a := Attributes{SecurityGroups: o.SecurityGroups, PassToTarget: o.PassToTarget, DeleteProtect: o.DeleteProtect}
+	if order != nil {
+		a.PassToTarget = cmp.Or(order.LoadBalancerPassToTarget, a.PassToTarget)
+		a.SnatPro = order.SnatPro
+	}
+	for _, u := range undoable {
+		if text := a.Text(u.attribute); text == "" && slices.Contains(o.Applied, u.annotation) {
+			a = u.none.over(a)
+		}
+	}
+	return a
+}
+
+// undoable is what is undone when its annotation goes, and how a CLB is that never had it.
+var undoable = []struct {
+	annotation string
+	attribute  Attribute
+	none       Attributes
+}{
+	{annotation.SecurityGroups, AttributeSecurityGroups, Attributes{SecurityGroups: []string{}}},
+	{annotation.PassToTarget, AttributePassToTarget, Attributes{PassToTarget: new(false)}},
+	{annotation.DeleteProtection, AttributeDeleteProtect, Attributes{DeleteProtect: new(false)}},
+}
+
+// Applied returns the names of the annotations whose effect on a CLB has to be undone when they go, sorted: those that are
+// there, and those that are gone and not undone yet. Of before, which goes to the Service before the CLB is changed, none is
+// taken to be undone: the program may end in between.
+func Applied(o annotation.Options, actual Instance, before bool) []string {
+	names := map[string]bool{}
+	now := asked(annotation.Options{SecurityGroups: o.SecurityGroups, PassToTarget: o.PassToTarget, DeleteProtect: o.DeleteProtect}, nil)
+	for _, u := range undoable {
+		pending := slices.Contains(o.Applied, u.annotation) && (before || actual.Text(u.attribute) != u.none.Text(u.attribute))
+		if now.Text(u.attribute) != "" || pending {
+			names[u.annotation] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// fixed are the settings that CLB takes only when it is created, as the text that people know them by; "": not asked for,
+// or not known.
+var fixed = []struct {
+	name string
+	text func(Instance) string
+	same func(asked, is string) bool // nil: equal
+}{
+	{name: "AddressIPVersion", text: ofOrder(func(p *annotation.CreateParameters) string { return p.AddressIPVersion })},
+	{name: "InternetChargeType", text: ofOrder(func(p *annotation.CreateParameters) string {
+		if p.InternetAccessible == nil {
+			return ""
+		}
+		return p.InternetAccessible.InternetChargeType
+	})},
+	{name: "VipIsp", text: ofOrder(func(p *annotation.CreateParameters) string { return p.VipIsp })},
+	{name: "SlaType", text: ofOrder(func(p *annotation.CreateParameters) string { return p.SlaType })},
+	{name: "Egress", text: ofOrder(func(p *annotation.CreateParameters) string { return p.Egress })},
+	{name: "ProjectId", text: ofOrder(func(p *annotation.CreateParameters) string {
+		if p.ProjectID == nil {
+			return ""
+		}
+		return strconv.Itoa(*p.ProjectID)
+	})},
+	{name: "zone", text: ofOrder(func(p *annotation.CreateParameters) string { return cmp.Or(p.MasterZoneID, p.ZoneID) }), same: sameZone},
+	{name: "SnatIps", text: ofOrder(func(p *annotation.CreateParameters) string {
+		var subnets []string
+		for _, s := range p.SnatIPs {
+			subnets = append(subnets, s.SubnetID)
+		}
+		slices.Sort(subnets)
+		return strings.Join(subnets, ",")
+	})},
+}
+
+func ofOrder(text func(*annotation.CreateParameters) string) func(Instance) string {
+	return func(i Instance) string {
+		if i.Order == nil {
+			return ""
+		}
+		return text(i.Order)
+	}
+}
+
+// sameZone compares what is asked for, a name or a number, with both as CLB says them: "ap-guangzhou-3 100003".
+func sameZone(asked, is string) bool { return slices.Contains(strings.Fields(is), asked) }
+
+// Fixed returns a Skip for each setting that CLB takes only when it is created and that the manifest has
+// changed since. The CLB stays as it is: making it anew would change its address.
+func Fixed(actual, desired LoadBalancer) []Skip {
+	if !actual.Present || !desired.Present || !desired.Instance.Owner.Owns(actual.Instance.Tags) {
+		return nil
+	}
+	a, d := actual.Instance, desired.Instance
+	var skips []Skip
+	skip := func(is, want, instead string) {
+		skips = append(skips, Skip{Object: "clb " + a.ID, Reason: CreateTimeOnly, Warning: true,
+			Message: fmt.Sprintf("CLB %s is %s and stays so, though the manifest asks for %s: CLB cannot change it; %s", a.ID, is, want, instead)})
+	}
+	const again = "to get another CLB, and another address, change spec.type to ClusterIP and back"
+	if is, want := a.network(), d.network(); a.Internal != d.Internal || a.Internal && a.SubnetID != d.SubnetID {
+		skip(is, want, again)
+	}
+	if d.VPCID != "" && a.VPCID != "" && a.VPCID != d.VPCID {
+		skip("in "+a.VPCID, d.VPCID, again)
+	}
+	for _, f := range fixed {
+		is, want := f.text(a), f.text(d)
+		same := is == want
+		if f.same != nil {
+			same = f.same(want, is)
+		}
+		if want != "" && is != "" && !same {
+			skip(fmt.Sprintf("of %s %s", f.name, is), want, again)
+		}
+	}
+	if want := d.orderedBandwidth(); d.Bandwidth == 0 && want != 0 && a.Bandwidth != 0 && want != a.Bandwidth {
+		skip(fmt.Sprintf("of %d Mbps", a.Bandwidth), fmt.Sprintf("%d Mbps in an annotation, which is read at creation only", want),
+			"to change it in place, set internetMaxBandwidthOut in a TkeServiceConfig ("+annotation.ServiceConfig+")")
+	}
+	return skips
+}
+
+func (i Instance) network() string {
+	if i.Internal {
+		return "internal in " + i.SubnetID
+	}
+	return "public"
+}
+
+// orderedBandwidth is the bandwidth that is asked for at creation, in Mbps; 0 is none.
+func (i Instance) orderedBandwidth() int {
+	if i.Order == nil || i.Order.InternetAccessible == nil || i.Order.InternetAccessible.InternetMaxBandwidthOut == nil {
+		return 0
+	}
+	return *i.Order.InternetAccessible.InternetMaxBandwidthOut
+}
+
+// Ingress is what status.loadBalancer says of a CLB: its addresses, or its domain if it has none. mode is what becomes of
+// connections to an address from within the cluster; "" is VIP: they are served by their own node, since CLB would drop
+// one that it sends back to the node where it came from. A domain is never served so.
+func Ingress(i Instance, mode string) []corev1.LoadBalancerIngress {
+	var in []corev1.LoadBalancerIngress
+	ipMode := corev1.LoadBalancerIPMode(cmp.Or(mode, string(corev1.LoadBalancerIPModeVIP)))
+	for _, vip := range i.VIPs {
+		in = append(in, corev1.LoadBalancerIngress{IP: vip.String(), IPMode: &ipMode})
+	}
+	if len(in) == 0 && i.Domain != "" {
+		in = append(in, corev1.LoadBalancerIngress{Hostname: i.Domain})
+	}
+	return in
+}
