@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/clbsync/clbsync/lbsync/annotation"
+	"github.com/clbsync/clbsync/lbsync/serviceconfig"
 )
 
 // The types of the conditions that a Service of ours has in its status. Other types are never touched.
@@ -65,10 +66,11 @@ type Finding struct {
 	Held            bool          // by that step
 	Hold            time.Duration // Timing.RemovalHold
 	Skips           []Skip
-	Kept            []Difference // what others changed and is left as found
-	PlanOnly        bool         // the Service wants to see the plan, and nothing changed
-	Plan            Plan         // with PlanOnly
-	Failure         error        // not nil: Actual and Waits need not be right
+	Sections        []serviceconfig.Listener // what the TkeServiceConfig that is made for the Service has sections for
+	Kept            []Difference             // what others changed and is left as found
+	PlanOnly        bool                     // the Service wants to see the plan, and nothing changed
+	Plan            Plan                     // with PlanOnly
+	Failure         error                    // not nil: Actual and Waits need not be right
 }
 
 // Conditions returns what there is to say of a Service: type, status, reason and message, without times. A

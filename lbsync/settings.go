@@ -229,3 +229,27 @@ func seconds(n int, otherwise time.Duration) time.Duration {
 	}
 	return time.Duration(n) * time.Second
 }
+
+// Sections returns the listeners of a Service as the TkeServiceConfig that is made for it has them.
+func (s Snapshot) Sections(svc Service) []serviceconfig.Listener {
+	if !svc.Options.ConfigAuto {
+		return nil
+	}
+	var out []serviceconfig.Listener
+	for _, port := range svc.Spec.Ports {
+		listeners, _ := s.listeners(svc, port)
+		for _, l := range listeners {
+			if !l.Rule() {
+				out = append(out, serviceconfig.Listener{Key: serviceconfig.Key{Protocol: string(l.Protocol), Port: int(l.Port)}, URL: ruleURL})
+			} else {
+				last := &out[len(out)-1]
+				last.Domains = append(last.Domains, l.Domain)
+			}
+			if l.Check.On {
+				out[len(out)-1].Check = &serviceconfig.HealthCheck{Enable: true, Interval: int(l.Check.Interval / time.Second), Timeout: int(l.Check.Timeout / time.Second),
+					Healthy: l.Check.Healthy, Unhealthy: l.Check.Unhealthy}
+			}
+		}
+	}
+	return out
+}

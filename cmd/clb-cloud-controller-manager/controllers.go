@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 
+	"k8s.io/client-go/dynamic"
 	cloudprovider "k8s.io/cloud-provider"
 	"k8s.io/cloud-provider/app"
 	"k8s.io/cloud-provider/app/config"
@@ -79,9 +80,18 @@ func (p *program) loadBalancers(ic app.ControllerInitContext, cc *config.Complet
 		if err != nil {
 			return nil, false, err
 		}
+		access, err := cc.ClientBuilder.Config(ic.ClientName)
+		if err != nil {
+			return nil, false, err
+		}
+		objects, err := dynamic.NewForConfig(access)
+		if err != nil {
+			return nil, false, err
+		}
 		c, err := lbcontroller.New(lbcontroller.Config{
 			Client:    client,
 			Informers: cc.SharedInformers,
+			Dynamic:   objects,
 			Cloud:     p.client,
 			Settings:  p.config.Settings,
 			Instances: func(ctx context.Context, addr netip.Addr) (string, bool, error) {

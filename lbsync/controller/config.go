@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 
@@ -41,6 +42,7 @@ type Config struct {
 	Cloud     Cloud
 	Settings  lbsync.Settings
 	Instances Instances
+	Dynamic   dynamic.Interface // watches TkeServiceConfigs, if the cluster knows them, and makes those that Services ask for; nil: they are not followed
 	// TargetQuota reads how many targets a listener may have, 0 if CLB does not say. Nil: it is not known,
 	// and a Service of more nodes than that fails.
 	TargetQuota func(ctx context.Context) (int, error)

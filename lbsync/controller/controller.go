@@ -45,6 +45,8 @@ type Controller struct {
 	quota     *quota
 	healths   *healths
 	gates     *gates // nil: readiness gates are not worked on
+	secrets   *secrets
+	configs   *configs // nil: TkeServiceConfigs are not followed
 	queue     *queue
 	memory    memory
 	orphans   orphans
@@ -73,6 +75,7 @@ func New(cfg Config) (*Controller, error) {
 	if err := c.watch(cfg); err != nil {
 		return nil, err
 	}
+	c.secrets, c.configs = newSecrets(c), newConfigs(c, cfg)
 	if cfg.Settings.Gate.Enabled && !cfg.DryRun {
 		if c.gates, err = newGates(c, cfg); err != nil {
 			return nil, err
@@ -96,10 +99,12 @@ func (c *Controller) Run(ctx context.Context) {
 
 	var lookups, workers sync.WaitGroup
 	lookups.Go(func() { c.instances.run(ctx) })
+	lookups.Go(func() { c.configs.run(ctx) })
 	if c.waitForCaches(ctx) {
 		c.quota.first(ctx)
 		c.gates.first(ctx)
 		lookups.Go(func() { c.quota.run(ctx) })
+		lookups.Go(func() { c.secrets.run(ctx, c.neededSecrets) })
 		lookups.Go(func() { c.watchOrphans(ctx) })
 		logger.Info("Started", "workers", c.workers, "cluster", c.settings.ClusterID, "classOnly", c.settings.ClassOnly, "dryRun", c.dryRun)
 		for range 2 * c.workers { // half of them for what is urgent

@@ -50,6 +50,10 @@ func (c *Controller) snapshot(service lbsync.Service) (snap lbsync.Snapshot, uns
 	}
 	// The order of a cache is random. That of nodes does not matter; of two slices with one address the last counts.
 	slices.SortFunc(endpoints, func(a, b *discoveryv1.EndpointSlice) int { return cmp.Compare(a.Name, b.Name) })
+	if service.Config, err = c.configs.of(svc, service.Options); err != nil {
+		return snap, false, err
+	}
+	service.Secrets = c.secrets.of(svc.Namespace, lbsync.SecretNames(service.Options))
 	service.Slices, service.Gated = endpoints, c.gates.admitted(svc.Namespace)
 	return lbsync.Snapshot{
 		Settings: c.settings,

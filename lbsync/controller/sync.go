@@ -57,6 +57,7 @@ func (c *Controller) sync(ctx context.Context, k key, r *state, d due) (again ti
 
 // ensure takes the CLB of a Service towards what the Service asks for, and makes known how far it got.
 func (c *Controller) ensure(ctx context.Context, r *state, svc *corev1.Service, d due) (time.Duration, outcome) {
+	r.config = nil
 	svc, again, f := c.pursue(ctx, r, svc, d)
 	out := outcome{present: f.Actual.Present, ingress: lbsync.Ingress(f.Actual.Instance, f.Options.IPMode), refused: blocker(f.Skips), err: f.Failure}
 	if c.dryRun {
@@ -64,7 +65,7 @@ func (c *Controller) ensure(ctx context.Context, r *state, svc *corev1.Service, 
 	}
 	// What works already is made known even if something else does not.
 	later, err := c.publish(ctx, r, svc, f)
-	out.err = errors.Join(out.err, err)
+	out.err = errors.Join(out.err, err, r.config)
 	return soonest(again, later), out
 }
 
@@ -75,6 +76,7 @@ func (c *Controller) pursue(ctx context.Context, r *state, svc *corev1.Service, 
 		r.refused = nil
 	}
 	begun := time.Now()
+	c.secrets.read(ctx, svc, d.changed)
 	f := c.look(ctx, r, svc, begun)
 	if f.Failure != nil || lbsync.Blocked(f.Skips) {
 		return svc, 0, f
@@ -85,6 +87,7 @@ func (c *Controller) pursue(ctx context.Context, r *state, svc *corev1.Service, 
 		return svc, max(time.Until(r.verify), atOnce), f
 	}
 	r.shown = ""
+	r.config = c.configs.auto(ctx, svc, f.Options.ConfigAuto, f.Sections)
 	if f.Actual.Present || len(f.Desired.Listeners) > 0 {
 		now, err := c.prepare(ctx, svc, f)
 		if err != nil {
@@ -121,6 +124,7 @@ func (c *Controller) look(ctx context.Context, r *state, svc *corev1.Service, no
 	f.Options = snap.Services[0].Options
 	f.PlanOnly = f.Options.PlanOnly
 	f.Desired, f.Skips = lbsync.Desired(snap)
+	f.Sections = snap.Sections(snap.Services[0])
 	if lbsync.Blocked(f.Skips) {
 		c.report(ctx, r, svc, f.Skips)
 		return f
