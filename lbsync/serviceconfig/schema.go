@@ -100,9 +100,9 @@ var schema = Field{Name: "loadBalancer", Kind: object, Doc: "What the CLB of a S
 			Doc: "Domain that gets the requests for unknown ones. By default the first one stays what it is.", DocZH: "默认域名，接收未知域名的请求。不写则保持现有默认域名。"},
 		{Name: "keepaliveEnable", Kind: integer, Low: 0, High: 1, Default: "0",
 			Doc: "1: the CLB keeps its connections to targets open between requests.", DocZH: "1 表示 CLB 与后端之间使用长连接。"},
-		{Name: "domains", Kind: list, Most: 100, Doc: "Domains of the listener, those of specify-protocol.", DocZH: "监听器的域名，即 specify-protocol 中的域名。", Fields: []Field{
+		{Name: "domains", Kind: list, Most: 50, Doc: "Domains of the listener, those of specify-protocol.", DocZH: "监听器的域名，即 specify-protocol 中的域名。", Fields: []Field{
 			{Name: "domain", Kind: text, Most: 80, Pattern: domainExpr, Required: true, Doc: "The domain.", DocZH: "域名。"},
-			{Name: "rules", Kind: list, Most: 100, Doc: "Rules of the domain. A Service has one for each domain, with the path /.", DocZH: "域名的转发规则。Service 的每个域名有一条路径为 / 的规则。", Fields: []Field{
+			{Name: "rules", Kind: list, Most: 50, Doc: "Rules of the domain. A Service has one for each domain, with the path /.", DocZH: "域名的转发规则。Service 的每个域名有一条路径为 / 的规则。", Fields: []Field{
 				{Name: "url", Kind: text, Most: 200, Pattern: `^/[!-~]*$`, Required: true, Doc: "Path of the rule.", DocZH: "规则的路径。"},
 				{Name: "forwardType", Kind: text, Words: []string{"HTTP", "HTTPS", "GRPC"}, Default: `"HTTP"`, Doc: "What the CLB speaks to targets; HTTPS on HTTPS listeners alone.", DocZH: "CLB 到后端的协议；HTTPS 仅用于 HTTPS 监听器。"},
 				sessionField, checkField,
@@ -195,6 +195,27 @@ func (f *Field) checkObject(section, path string, m map[string]any) []Problem {
 		out = append(out, Problem{Section: section, Path: path + ".timeout", Reason: fmt.Sprintf("is %d, not less than intervalTime, %d", timeout, interval)})
 	}
 	return out
+}
+
+// prune returns a value without the fields that are none.
+func (f *Field) prune(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := map[string]any{}
+		for _, field := range f.Fields {
+			if one, set := v[field.Name]; set {
+				out[field.Name] = field.prune(one)
+			}
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i := range v {
+			out[i] = (&Field{Kind: object, Fields: f.Fields}).prune(v[i])
+		}
+		return out
+	}
+	return v
 }
 
 // whole returns a JSON number that is whole; decoders give them different types.

@@ -179,7 +179,7 @@ func (c *Config) section(field Field, path string, item any) []Problem {
 	fault := func(format string, args ...any) []Problem {
 		return append(problems, Problem{Section: section, Path: path, Reason: fmt.Sprintf(format, args...)})
 	}
-	text, err := json.Marshal(item)
+	text, err := json.Marshal((&Field{Kind: object, Fields: field.Fields}).prune(item)) // the decoder takes fields whose case differs for the same
 	var l4 Layer4
 	var l7 Layer7
 	if err == nil {
