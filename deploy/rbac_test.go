@@ -43,7 +43,7 @@ func objects(t *testing.T, file string) []runtime.Object {
 	}
 }
 
-// What the rules must never grow: a way to read secrets, to change the spec of a Service or a Pod, or to do anything.
+// What the rules must never grow: a way to find Secrets whose names are not known, to change the spec of a Service or a Pod, or to do anything.
 func TestRightsStaySmall(t *testing.T) {
 	var rules []rbacv1.PolicyRule
 	account, bound := "", 0
@@ -76,7 +76,7 @@ func TestRightsStaySmall(t *testing.T) {
 		}
 		for _, resource := range r.Resources {
 			write := slices.ContainsFunc(r.Verbs, func(v string) bool { return !slices.Contains([]string{"get", "list", "watch"}, v) })
-			if resource == "secrets" || resource == "configmaps" || (resource == "services" || resource == "pods") && write {
+			if resource == "secrets" && !slices.Equal(r.Verbs, []string{"get"}) || resource == "configmaps" || (resource == "services" || resource == "pods") && write {
 				t.Errorf("%v allows more than the program needs", r)
 			}
 		}

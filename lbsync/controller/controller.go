@@ -103,6 +103,7 @@ func (c *Controller) Run(ctx context.Context) {
 	if c.waitForCaches(ctx) {
 		c.quota.first(ctx)
 		c.gates.first(ctx)
+		c.configs.first(ctx)
 		lookups.Go(func() { c.quota.run(ctx) })
 		lookups.Go(func() { c.secrets.run(ctx, c.neededSecrets) })
 		lookups.Go(func() { c.watchOrphans(ctx) })

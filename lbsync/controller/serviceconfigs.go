@@ -27,8 +27,10 @@ import (
 	"github.com/clbsync/clbsync/lbsync/serviceconfig"
 )
 
-// configsLook is how often a cluster is asked whether it knows TkeServiceConfigs by now.
-const configsLook = 30 * time.Second
+const (
+	configsLook     = 30 * time.Second // how often a cluster is asked whether it knows TkeServiceConfigs by now
+	configsPatience = 10 * time.Second // how long Run waits for them; after that, Services that name none do not wait any more
+)
 
 var configResource = schema.GroupVersionResource{Group: serviceconfig.Group, Version: serviceconfig.Version, Resource: serviceconfig.Resource}
 
@@ -61,7 +63,6 @@ func newConfigs(c *Controller, cfg Config) *configs {
 			}
 		}
 	}
-	c.caches[configResource.GroupResource().String()] = f.settled
 	return f
 }
 
@@ -82,6 +83,19 @@ func nameOfConfig(svc *corev1.Service, o annotation.Options) string {
 
 func autoName(svc *corev1.Service) string { return svc.Name + annotation.AutoConfigSuffix }
 
+// first waits until the objects are known, or for so long that only Services that name one should wait any longer.
+func (f *configs) first(ctx context.Context) {
+	if f == nil {
+		return
+	}
+	select {
+	case <-f.settled:
+	case <-time.After(configsPatience):
+		klog.FromContext(ctx).Error(nil, "TkeServiceConfigs are not known yet, nothing is done for Services that name one: may this controller list and watch them?")
+	case <-ctx.Done():
+	}
+}
+
 // run looks for the kind and watches its objects, until ctx ends.
 func (f *configs) run(ctx context.Context) {
 	if f == nil {
@@ -91,7 +105,7 @@ func (f *configs) run(ctx context.Context) {
 		known, err := f.served(ctx)
 		switch {
 		case err != nil:
-			klog.FromContext(ctx).Error(err, "It is not known whether there are TkeServiceConfigs, so nothing is done for any Service yet: trying again", "again", configsLook)
+			klog.FromContext(ctx).Error(err, "It is not known whether there are TkeServiceConfigs, so nothing is done for Services that name one: trying again", "again", configsLook)
 		case known:
 			f.watch(ctx, settled)
 			return
@@ -156,7 +170,8 @@ func (f *configs) watch(ctx context.Context, settled bool) {
 	<-done
 }
 
-// get returns an object; served is false if the cluster does not know the kind. It fails while the objects are still being read.
+// get returns an object; served is false if the cluster does not know the kind. It fails while that, or the objects, are still
+// being read: that a thing is not there is only said of what is known.
 func (f *configs) get(namespace, name string) (o *unstructured.Unstructured, served bool, err error) {
 	if f == nil {
 		return nil, false, nil
@@ -165,7 +180,12 @@ func (f *configs) get(namespace, name string) (o *unstructured.Unstructured, ser
 	lister, synced := f.lister, f.synced
 	f.mu.Unlock()
 	if lister == nil {
-		return nil, false, nil
+		select {
+		case <-f.settled:
+			return nil, false, nil
+		default:
+			return nil, false, errors.New("it is not known yet whether the cluster has TkeServiceConfigs")
+		}
 	}
 	select {
 	case <-synced:

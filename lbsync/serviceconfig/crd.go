@@ -9,7 +9,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// CRD returns the CustomResourceDefinition, as charts/clbsync/crds/tkeserviceconfigs.yaml and deploy/tkeserviceconfig-crd.yaml
+// CRD returns the CustomResourceDefinition, as charts/clbsync/files/crds/tkeserviceconfigs.yaml and deploy/tkeserviceconfig-crd.yaml
 // have it, which a test holds equal to it.
 func CRD() string {
 	spec := schema.openAPI()

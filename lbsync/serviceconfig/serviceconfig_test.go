@@ -17,7 +17,7 @@ import (
 func TestPagesAndResource(t *testing.T) {
 	golden.File(t, "../../docs/tke-service-config.md", Markdown())
 	golden.File(t, "../../docs/tke-service-config.zh-CN.md", MarkdownZH())
-	golden.File(t, "../../charts/clbsync/crds/tkeserviceconfigs.yaml", CRD())
+	golden.File(t, "../../charts/clbsync/files/crds/tkeserviceconfigs.yaml", CRD())
 	golden.File(t, "../../deploy/tkeserviceconfig-crd.yaml", CRD())
 }
 
