@@ -5,6 +5,7 @@ package lbsync
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -148,7 +149,8 @@ func (f *fakeCloud) DeleteListeners(_ context.Context, _ string, listeners []Lis
 		}
 		if l.Rule() && f.lb.Listeners[l.ListenerKey].Default {
 			for k := range f.lb.Listeners {
-				if k.Rule() && k.Parent() == l.Parent() && k.Domain != l.Domain {
+				stays := !slices.ContainsFunc(listeners, func(o Listener) bool { return o.ListenerKey == k })
+				if stays && k.Rule() && k.Parent() == l.Parent() && k.Domain != l.Domain {
 					return fmt.Errorf("rule %s is the default one", l.ListenerKey)
 				}
 			}
