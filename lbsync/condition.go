@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/clbsync/clbsync/lbsync/annotation"
+	"github.com/clbsync/clbsync/lbsync/serviceconfig"
 )
 
 // The types of the conditions that a Service of ours has in its status. Other types are never touched.
@@ -65,10 +66,11 @@ type Finding struct {
 	Held            bool          // by that step
 	Hold            time.Duration // Timing.RemovalHold
 	Skips           []Skip
-	Kept            []Difference // what others changed and is left as found
-	PlanOnly        bool         // the Service wants to see the plan, and nothing changed
-	Plan            Plan         // with PlanOnly
-	Failure         error        // not nil: Actual and Waits need not be right
+	Sections        []serviceconfig.Listener // what the TkeServiceConfig that is made for the Service has sections for
+	Kept            []Difference             // what others changed and is left as found
+	PlanOnly        bool                     // the Service wants to see the plan, and nothing changed
+	Plan            Plan                     // with PlanOnly
+	Failure         error                    // not nil: Actual and Waits need not be right
 }
 
 // Conditions returns what there is to say of a Service: type, status, reason and message, without times. A
@@ -125,7 +127,7 @@ func failed(err error) metav1.Condition {
 }
 
 // unserved are the reasons of Skips that leave a part of the Service without service.
-var unserved = []Reason{NoNodes, Refused, PortTaken, NoNodePort, UnsupportedProtocol}
+var unserved = []Reason{NoNodes, Refused, PortTaken, NoNodePort, UnsupportedProtocol, CertificateUnknown, ProtocolImpossible}
 
 // waiting are the reasons of waits that keep BackendsSynced from True, the gravest first. A drain is not
 // among them: what should get traffic gets it. Nor is damping, which would turn the condition to and fro.
@@ -177,17 +179,18 @@ func (f Finding) synced() metav1.Condition {
 		return condition(ConditionSynced, false, ReasonDrift, "%s by somebody else, left as found: %s", many(len(f.Kept), "change", "changes"), DriftText(f.Kept))
 	case len(f.Desired.Listeners) == 0:
 		return condition(ConditionSynced, false, ReasonNoPorts, "No port of the Service can have a listener, so there is none")
-	case len(f.Desired.Idle) == len(f.Desired.Listeners):
+	case len(f.Desired.Idle) == f.Desired.receivers():
 		return condition(ConditionSynced, true, ReasonNoEndpoints, "The Service has no endpoints; %s in place", are(wanted, "target"))
 	}
-	return condition(ConditionSynced, true, ReasonInSync, "%s in place, on %s", are(wanted, "target"), plural(len(f.Desired.Listeners), "listener"))
+	return condition(ConditionSynced, true, ReasonInSync, "%s in place, on %s", are(wanted, "target"), plural(f.Desired.receivers(), "listener"))
 }
 
 // targets counts the targets that should be there, and those of them that are.
 func (f Finding) targets() (inPlace, wanted int) {
+	theirs := f.Actual.foreigners()
 	for b, weight := range f.Desired.Targets {
 		have, there := f.Actual.Targets[b]
-		if f.Actual.foreign(b.Listener) || weight == 0 && !there {
+		if _, foreign := theirs[b.Listener.port()]; foreign || weight == 0 && !there {
 			continue
 		}
 		wanted++

@@ -4,22 +4,11 @@ package lbsync
 
 import (
 	"fmt"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
-
-	"github.com/clbsync/clbsync/lbsync/annotation"
 )
 
-const (
-	healthPath = "/healthz"
-	// healthDomain is the Host header of probes. CLB insists on one; nobody reads it.
-	healthDomain = "healthz.clbsync.io"
-	nameMax      = 80
-	// CLB keeps a client at its target for 30 s to 3600 s; Kubernetes allows a day, and its default is 3 h.
-	sessionMin = 30 * time.Second
-	sessionMax = 3600 * time.Second
-)
+const nameMax = 80
 
 // Desired returns the CLB that the snapshot's Services should have, and what was left out or changed, and
 // why. It is total: whatever is wrong with a manifest becomes a Skip and costs only what it touches. If
@@ -84,6 +73,7 @@ func Desired(s Snapshot) (LoadBalancer, []Skip) {
 func (s Snapshot) service(lb *LoadBalancer, svc Service, hosts *Hosts) []Skip {
 	ranges, wrong := SourceRanges(svc)
 	skips := append(manifestSkips(svc), rangeSkips(svc, ranges, wrong)...)
+	skips = append(skips, svc.Config.skips()...)
 	skips = append(skips, familySkips(svc, s.CLB)...)
 	skips = append(skips, ignoredSkips(svc, s.Settings.Direct(svc))...)
 	var choice choice
@@ -95,20 +85,51 @@ func (s Snapshot) service(lb *LoadBalancer, svc Service, hosts *Hosts) []Skip {
 		skips = append(skips, notSelected...)
 	}
 	for _, port := range svc.Spec.Ports {
-		listener, portSkips := s.listener(svc, port)
+		listeners, portSkips := s.listeners(svc, port)
 		skips = append(skips, portSkips...)
-		if listener.Protocol == "" {
-			continue
+		for _, listener := range listeners {
+			skips = append(skips, s.add(lb, svc, port, listener, choice, hosts)...)
 		}
-		if other, taken := lb.Listeners[listener.ListenerKey]; taken {
-			skips = append(skips, Skip{Object: portName(port), Reason: PortTaken, Warning: true,
-				Message: fmt.Sprintf("Port %s of %s/%s is left out: the CLB's listener %s belongs to %s", portName(port), svc.Namespace, svc.Name, listener.ListenerKey, other.Name)})
-			continue
-		}
-		lb.Listeners[listener.ListenerKey] = listener
-		skips = append(skips, s.bind(lb, svc, port, listener.ListenerKey, choice, hosts)...)
 	}
 	return skips
+}
+
+// add adds a listener of a Service port to lb, with its targets.
+func (s Snapshot) add(lb *LoadBalancer, svc Service, port corev1.ServicePort, listener wanted, choice choice, hosts *Hosts) []Skip {
+	if other, taken := lb.taken(listener.Listener); taken {
+		if listener.Rule() {
+			return nil // said of its parent
+		}
+		return []Skip{{Object: portName(port), Reason: PortTaken, Warning: true,
+			Message: fmt.Sprintf("Port %s of %s/%s is left out: the CLB's listener %s belongs to %s", portName(port), svc.Namespace, svc.Name, other.ListenerKey, other.Name)}}
+	}
+	lb.Listeners[listener.ListenerKey] = listener.Listener
+	if listener.waits {
+		if lb.Waiting == nil {
+			lb.Waiting = map[ListenerKey]bool{}
+		}
+		lb.Waiting[listener.ListenerKey] = true
+	}
+	if listener.Protocol.layer7() && !listener.Rule() {
+		return nil // its rules have the targets
+	}
+	return s.bind(lb, svc, port, listener.ListenerKey, choice, hosts)
+}
+
+// taken returns the listener that has the place of a new one: the port, in its transport. The place of a rule is taken if its
+// parent found its own taken.
+func (l LoadBalancer) taken(by Listener) (Listener, bool) {
+	if by.Rule() {
+		parent, there := l.Listeners[by.Parent()]
+		return parent, !there || parent.Name != by.Name
+	}
+	for _, p := range []Protocol{TCP, UDP, TCPSSL, QUIC, HTTP, HTTPS} {
+		k := ListenerKey{Protocol: p, Port: by.Port}
+		if other, there := l.Listeners[k]; there && k.port() == by.port() {
+			return other, true
+		}
+	}
+	return Listener{}, false
 }
 
 // manifestSkips returns what is wrong with the Service as a whole.
@@ -125,61 +146,6 @@ func manifestSkips(svc Service) []Skip {
 		warn("annotation "+p.Name, BadAnnotation, p.Blocking, "Annotation %s has the value %q: %s; %s", p.Name, p.Value, p.Reason, effect)
 	}
 	return skips
-}
-
-// listener returns the listener of a Service port; its Protocol is "" if there can be none.
-func (s Snapshot) listener(svc Service, port corev1.ServicePort) (Listener, []Skip) {
-	var skips []Skip
-	warn := func(reason Reason, format string, args ...any) {
-		skips = append(skips, Skip{Object: portName(port), Reason: reason, Message: fmt.Sprintf(format, args...), Warning: true})
-	}
-	var protocol Protocol
-	switch port.Protocol {
-	case corev1.ProtocolTCP, "":
-		protocol = TCP
-	case corev1.ProtocolUDP:
-		protocol = UDP
-	default:
-		warn(UnsupportedProtocol, "Port %s has the protocol %s, which CLB does not have; it has TCP and UDP", portName(port), port.Protocol)
-		return Listener{}, skips
-	}
-	if port.NodePort == 0 && !s.Settings.Direct(svc) {
-		warn(NoNodePort, "Port %s has no nodePort, so nodes cannot be bound; set spec.allocateLoadBalancerNodePorts to true, or bind pods with the annotation %s", portName(port), annotation.DirectAccess)
-		return Listener{}, skips
-	}
-	l := Listener{
-		ListenerKey: ListenerKey{Protocol: protocol, Port: uint16(port.Port)},
-		Name:        ListenerName(string(svc.UID)),
-		Check:       s.check(svc, protocol),
-	}
-	if svc.Spec.SessionAffinity == corev1.ServiceAffinityClientIP {
-		asked := time.Duration(corev1.DefaultClientIPServiceAffinitySeconds) * time.Second
-		if c := svc.Spec.SessionAffinityConfig; c != nil && c.ClientIP != nil && c.ClientIP.TimeoutSeconds != nil {
-			asked = time.Duration(*c.ClientIP.TimeoutSeconds) * time.Second
-		}
-		if l.SessionExpire = min(max(asked, sessionMin), sessionMax); l.SessionExpire != asked {
-			skips = append(skips, Skip{Object: portName(port), Reason: SessionClamped,
-				Message: fmt.Sprintf("Port %s keeps a client at its target for %s, not %s: CLB takes %s to %s", portName(port), l.SessionExpire, asked, sessionMin, sessionMax)})
-		}
-	}
-	return l, skips
-}
-
-// check returns how the targets of a Service's listener are probed. Under Local the node is asked whether
-// it has pods; CLB can ask that for TCP only.
-func (s Snapshot) check(svc Service, protocol Protocol) HealthCheck {
-	check := s.Settings.Check
-	switch {
-	case protocol == UDP && !s.Settings.UDPCheck:
-		return HealthCheck{}
-	case protocol == UDP:
-		check.Type = CheckPing
-	case local(svc) && svc.Spec.HealthCheckNodePort != 0 && !s.Settings.Direct(svc) && svc.IPVersion(s.CLB) != IPv6:
-		check.Type, check.Port, check.Path, check.Domain = CheckHTTP, uint16(svc.Spec.HealthCheckNodePort), healthPath, healthDomain
-	default:
-		check.Type = CheckTCP
-	}
-	return check
 }
 
 func local(svc Service) bool {

@@ -89,7 +89,10 @@ func otherwise(was, is Listener) string {
 		{"check", was.Check.String(), is.Check.String()}, {"check domain", was.Check.Domain, is.Check.Domain},
 		{"check interval", was.Check.Interval, is.Check.Interval}, {"check timeout", was.Check.Timeout, is.Check.Timeout},
 		{"healthy threshold", was.Check.Healthy, is.Check.Healthy}, {"unhealthy threshold", was.Check.Unhealthy, is.Check.Unhealthy},
-		{"session", was.SessionExpire, is.SessionExpire}, {"besides", cmp.Or(was.Odd, "nothing unusual"), cmp.Or(is.Odd, "nothing unusual")},
+		{"check details", was.Check.unusual(), is.Check.unusual()}, {"session", was.SessionExpire, is.SessionExpire},
+		{"scheduler", was.Scheduler.String(), is.Scheduler.String()}, {"idle timeout", was.IdleTimeout, is.IdleTimeout},
+		{"certificate", was.Certificate.String(), is.Certificate.String()}, {"SNI", was.SNI, is.SNI}, {"keep-alive", was.KeepAlive, is.KeepAlive},
+		{"forward type", cmp.Or(was.ForwardType, "HTTP"), cmp.Or(is.ForwardType, "HTTP")}, {"default domain", was.Default, is.Default},
 	} {
 		if s.was != s.is {
 			parts = append(parts, fmt.Sprintf("%s %v, was %v", s.name, s.is, s.was))

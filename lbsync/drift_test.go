@@ -51,17 +51,17 @@ var edits = map[string]struct {
 		delete(lb.Targets, at(mail, 1))
 	}, []string{`listener TCP:25 is called "mine", so it is not this controller's any more`}, []Deviation{ListenerMissing}},
 	"a listener in our name appears, with a target": {func(lb *LoadBalancer) {
-		k := ListenerKey{TCP, 443}
+		k := ListenerKey{Protocol: TCP, Port: 443}
 		lb.Listeners[k] = Listener{ListenerKey: k, ID: "lbl-9", Name: ListenerName("u")}
 		lb.Targets[at(k, 0)] = 10
 	}, []string{"listener TCP:443 is new"}, []Deviation{ListenerAdded}},
 	"settings": {func(lb *LoadBalancer) {
 		change(lb, web, func(l *Listener) {
-			l.Check.Interval, l.Check.Unhealthy, l.SessionExpire, l.Odd = 9*time.Second, 10, time.Minute, "HttpCode 31"
+			l.Check.Interval, l.Check.Unhealthy, l.SessionExpire, l.Check.Codes = 9*time.Second, 10, time.Minute, 31
 		})
-	}, []string{"listener TCP:80 has check interval 9s, was 5s and unhealthy threshold 10, was 3 and session 1m0s, was 0s and besides HttpCode 31, was nothing unusual"}, []Deviation{ListenerSettings}},
+	}, []string{"listener TCP:80 has check interval 9s, was 5s and unhealthy threshold 10, was 3 and check details codes 31, was nothing unusual and session 1m0s, was 0s"}, []Deviation{ListenerSettings}},
 	"a listener that is not ours comes": {func(lb *LoadBalancer) {
-		lb.Listeners[ListenerKey{TCP, 22}] = Listener{ListenerKey: ListenerKey{TCP, 22}, Name: "theirs"}
+		lb.Listeners[ListenerKey{Protocol: TCP, Port: 22}] = Listener{ListenerKey: ListenerKey{Protocol: TCP, Port: 22}, Name: "theirs"}
 	}, nil, nil},
 	"another name":  {func(lb *LoadBalancer) { lb.Instance.Name = "prod" }, []string{`CLB lb-1 is called "prod", was "web"`}, []Deviation{InstanceName}},
 	"it is deleted": {func(lb *LoadBalancer) { *lb = LoadBalancer{} }, []string{"CLB lb-1 is gone, or has lost its tags"}, []Deviation{InstanceMissing}},

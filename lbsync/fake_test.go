@@ -5,6 +5,7 @@ package lbsync
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/clbsync/clbsync/lbsync/annotation"
@@ -50,22 +51,52 @@ func (f *fakeCloud) CreateListeners(_ context.Context, lb string, listeners []Li
 			return nil, fmt.Errorf("listener %s of %s: taken, or no such CLB", l.ListenerKey, lb)
 		}
 		f.next++
-		l.ID = fmt.Sprintf("lbl-%08d", f.next)
+		if l.Rule() {
+			parent := f.lb.Listeners[l.Parent()]
+			if parent.ID == "" || parent.ID != l.ID {
+				return nil, fmt.Errorf("rule %s: its parent is %q, not %q", l.ListenerKey, parent.ID, l.ID)
+			}
+			if (l.Certificate != Certificate{}) != (parent.SNI && l.Protocol == HTTPS) {
+				return nil, fmt.Errorf("rule %s: certificate %q, SNI %v", l.ListenerKey, l.Certificate, parent.SNI)
+			}
+			l.ID = fmt.Sprintf("%s/loc-%08d", parent.ID, f.next)
+		} else if l.ID = fmt.Sprintf("lbl-%08d", f.next); f.placed(l.ListenerKey) {
+			return nil, fmt.Errorf("listener %s: its port is taken", l.ListenerKey)
+		}
 		f.lb.Listeners[l.ListenerKey] = l
+		f.lb.share(l)
 		ids = append(ids, l.ID)
 	}
 	return ids, nil
 }
 
-func (f *fakeCloud) ModifyListener(_ context.Context, _ string, to Listener) error {
+// placed reports whether a listener has the port, in its transport.
+func (f *fakeCloud) placed(k ListenerKey) bool {
+	for o := range f.lb.Listeners {
+		if o.port() == k.port() {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *fakeCloud) ModifyListener(_ context.Context, _ string, c ListenerChange) error {
+	to := c.To
+	if was := f.lb.Listeners[to.ListenerKey]; was != c.From || was.SNI && !to.SNI {
+		return fmt.Errorf("listener %s is %+v, not %+v; wanted %+v", to.ListenerKey, was, c.From, to)
+	}
 	if f.lb.Listeners[to.ListenerKey].ID != to.ID || to.ID == "" {
 		return fmt.Errorf("no listener %s with the ID %q", to.ListenerKey, to.ID)
 	}
 	f.lb.Listeners[to.ListenerKey] = to
+	f.lb.share(to)
 	return nil
 }
 
 func (f *fakeCloud) check(c Change, there bool) error {
+	if c.Listener.Protocol.layer7() && !c.Listener.Rule() {
+		return fmt.Errorf("target %s: it belongs to a rule", c.Binding)
+	}
 	if l := f.lb.Listeners[c.Listener]; l.ID == "" || l.ID != c.ListenerID {
 		return fmt.Errorf("target %s: no listener with the ID %q", c.Binding, c.ListenerID)
 	}
@@ -84,7 +115,7 @@ func (f *fakeCloud) Register(_ context.Context, _ string, changes []Change) erro
 			return err
 		}
 		for b := range f.lb.Targets {
-			if b.Target == c.Target && b.Listener.Protocol == c.Listener.Protocol {
+			if b.Target == c.Target && b.Listener.Protocol == c.Listener.Protocol && !c.Listener.Rule() {
 				return fmt.Errorf("target %s: listener %s has it", c.Binding, b.Listener)
 			}
 		}
@@ -121,12 +152,15 @@ func (f *fakeCloud) DeleteListeners(_ context.Context, _ string, listeners []Lis
 		if !l.Ours() {
 			return fmt.Errorf("listener %s is not ours", l.ListenerKey)
 		}
-		delete(f.lb.Listeners, l.ListenerKey)
-		for b := range f.lb.Targets {
-			if b.Listener == l.ListenerKey {
-				delete(f.lb.Targets, b)
+		if l.Rule() && f.lb.Listeners[l.ListenerKey].Default {
+			for k := range f.lb.Listeners {
+				stays := !slices.ContainsFunc(listeners, func(o Listener) bool { return o.ListenerKey == k })
+				if stays && k.Rule() && k.Parent() == l.Parent() && k.Domain != l.Domain {
+					return fmt.Errorf("rule %s is the default one", l.ListenerKey)
+				}
 			}
 		}
+		f.lb.remove(l.ListenerKey)
 	}
 	return nil
 }

@@ -8,10 +8,30 @@ import "fmt"
 // controller did not make. Such a listener is never touched, so the port stays out of the Service's reach.
 func Foreign(actual, desired LoadBalancer) []Skip {
 	var skips []Skip
+	theirs := actual.foreigners()
 	for _, k := range sortedListeners(desired.Listeners) {
-		if l, ok := actual.Listeners[k]; ok && !l.Ours() {
+		if l, taken := theirs[k.port()]; taken && !k.Rule() {
 			skips = append(skips, Skip{Service: Whose(k, LoadBalancer{}, desired), Object: "listener " + k.String(), Reason: PortTaken, Warning: true,
 				Message: fmt.Sprintf("Listener %s of CLB %s is left out: %s %q, which was not made by this controller, has its place (E4014 in TKE); delete it, or use another port", k, actual.Instance.ID, l.ID, l.Name)})
+		}
+	}
+	return skips
+}
+
+// Replaced returns a Skip for each listener that has to go before another protocol can have its port: CLB cannot change
+// the protocol of a listener, and has one listener for a port of each transport.
+func Replaced(actual, desired LoadBalancer) []Skip {
+	var skips []Skip
+	for _, k := range sortedListeners(desired.Listeners) {
+		if _, there := actual.Listeners[k]; there || k.Rule() {
+			continue
+		}
+		for _, old := range sortedListeners(actual.Listeners) {
+			_, stays := desired.Listeners[old]
+			if !old.Rule() && !stays && old.port() == k.port() && actual.Listeners[old].Ours() {
+				skips = append(skips, Skip{Service: Whose(k, LoadBalancer{}, desired), Object: "listener " + k.String(), Reason: ProtocolChanged, Warning: true,
+					Message: fmt.Sprintf("Listener %s of CLB %s is deleted and %s made in its place: CLB cannot change the protocol of a listener, so connections through it end", old, actual.Instance.ID, k)})
+			}
 		}
 	}
 	return skips

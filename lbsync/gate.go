@@ -65,6 +65,7 @@ type gatePort struct {
 func (s Snapshot) GateService(svc Service, actual LoadBalancer, unsure bool) GateService {
 	v := GateService{Actual: actual, name: svc.Namespace + "/" + svc.Name, unsure: unsure, hosts: s.shared(), left: map[string]Skip{}}
 	desired, skips := Desired(s)
+	desired = Complete(actual, desired) // nobody waits for a listener that waits for its certificate
 	version := svc.IPVersion(s.CLB)
 	v.naming = s.naming(svc)
 	for _, skip := range skips {
@@ -76,21 +77,23 @@ func (s Snapshot) GateService(svc Service, actual LoadBalancer, unsure bool) Gat
 		}
 	}
 	for _, port := range svc.Spec.Ports {
-		listener, _ := s.listener(svc, port)
-		if desired.Listeners[listener.ListenerKey].Name != ListenerName(string(svc.UID)) {
-			continue // left out, or another Service's
-		}
-		p := gatePort{ListenerKey: listener.ListenerKey, nodePort: uint16(port.NodePort), local: local(svc),
-			early: local(svc) && s.Settings.Gate.NodeAgent, desired: desired.Targets, direct: s.Settings.Direct(svc)}
-		if p.direct {
-			p.pods = map[netip.Addr]Target{}
-			for _, one := range podsOf(svc, port, version.family()) {
-				p.pods[one.target.IP] = one.target
+		listeners, _ := s.listeners(svc, port)
+		for _, listener := range listeners {
+			if desired.Listeners[listener.ListenerKey].Name != ListenerName(string(svc.UID)) || listener.Protocol.layer7() && !listener.Rule() {
+				continue // left out, another Service's, or without targets
 			}
-		} else {
-			p.endpoints = endpointsOf(svc, port, version.family())
+			p := gatePort{ListenerKey: listener.ListenerKey, nodePort: uint16(port.NodePort), local: local(svc),
+				early: local(svc) && s.Settings.Gate.NodeAgent, desired: desired.Targets, direct: s.Settings.Direct(svc)}
+			if p.direct {
+				p.pods = map[netip.Addr]Target{}
+				for _, one := range podsOf(svc, port, version.family()) {
+					p.pods[one.target.IP] = one.target
+				}
+			} else {
+				p.endpoints = endpointsOf(svc, port, version.family())
+			}
+			v.ports = append(v.ports, p)
 		}
-		v.ports = append(v.ports, p)
 	}
 	return v
 }

@@ -136,7 +136,7 @@ func TestDecideGate(t *testing.T) {
 				s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: "http", Protocol: corev1.ProtocolTCP, Port: 443, NodePort: 30443})
 			},
 			clb: func(_ *LoadBalancer, h map[Binding]Health) {
-				h[Binding{ListenerKey{TCP, 443}, Target{Instance: "ins-00000001", Port: 30443}}] = Unhealthy
+				h[Binding{ListenerKey{Protocol: TCP, Port: 443}, Target{Instance: "ins-00000001", Port: 30443}}] = Unhealthy
 			}},
 		{name: "the first pod of a Service has nobody to make a node healthy", endpoints: both(), clb: is("ins-00000001", Unhealthy), reason: GateNothing, says: "no ready pod yet"},
 		{name: "node agents do not change that under Cluster", endpoints: both(), nodeAgent: true, clb: is("ins-00000001", Unhealthy), reason: GateNothing},

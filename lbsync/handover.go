@@ -21,10 +21,17 @@ type handover struct {
 	contested       map[place]bool // targets that one listener has and another one wants
 }
 
-// place is what CLB gives to one listener only: a target, for a protocol.
+// place is what CLB gives to one listener only: a target, for a protocol; rules may share targets.
 type place struct {
-	Protocol Protocol
-	Target   Target
+	ListenerKey // of layer 4 without its port
+	Target      Target
+}
+
+func (b Binding) place() place {
+	if b.Listener.Rule() {
+		return place{b.Listener, b.Target}
+	}
+	return place{ListenerKey{Protocol: b.Listener.Protocol}, b.Target}
 }
 
 // contested returns the targets that have to leave one listener that stays before another can have them: two
@@ -32,12 +39,12 @@ type place struct {
 func contested(actual, desired LoadBalancer, all Plan) map[place]bool {
 	wanted := map[place]bool{}
 	for _, c := range all.Register {
-		wanted[place{c.Listener.Protocol, c.Target}] = true
+		wanted[c.place()] = true
 	}
 	out := map[place]bool{}
 	for b := range actual.Targets {
 		_, stays := desired.Listeners[b.Listener]
-		if p := (place{b.Listener.Protocol, b.Target}); stays && wanted[p] {
+		if p := b.place(); stays && wanted[p] {
 			out[p] = true
 		}
 	}
@@ -83,7 +90,7 @@ func (h *handover) side(l ListenerKey, all Plan) *side {
 	for _, c := range all.ModifyListeners {
 		// Nothing is taken away in the step that changes how health is found: the health that is known was
 		// found the old way, and the target that is to take the traffic may fail the new one.
-		if c.To.ListenerKey == l && (c.From.Check != c.To.Check || c.From.Odd != c.To.Odd) {
+		if c.To.ListenerKey == l && c.From.Check != c.To.Check {
 			s.unsure = true
 		}
 	}
@@ -218,7 +225,7 @@ func (h *handover) settling(b Binding) bool {
 func (h *handover) register(c Change) {
 	s := h.listeners[c.Listener]
 	switch {
-	case h.contested[place{c.Listener.Protocol, c.Target}]:
+	case h.contested[c.place()]:
 		h.wait(c, ForPlace, h.timing.Poll)
 		return
 	case s.room == 0:
@@ -247,7 +254,7 @@ func (h *handover) reopen(c Change) {
 
 // blind reports whether the health check of such listeners cannot see the nodes' rules: CLB would send to a
 // node that answers its ping and refuses the datagram.
-func (k ListenerKey) blind() bool { return k.Protocol == UDP }
+func (k ListenerKey) blind() bool { return k.Protocol.Transport() == UDP }
 
 // tune changes weights among targets that are open and stay open. A rollout changes them with each pod: the
 // first change is made at once, the following ones are gathered, unless a call is due anyway.
@@ -272,7 +279,7 @@ func (h *handover) drain(c Change) {
 // remove takes a target away: to weight 0 first, and out when its connections have had their time; at once
 // if another listener needs it.
 func (h *handover) remove(c Change) {
-	if h.contested[place{c.Listener.Protocol, c.Target}] {
+	if h.contested[c.place()] {
 		h.step.Plan.Deregister = append(h.step.Plan.Deregister, c)
 		return
 	}

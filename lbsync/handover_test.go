@@ -34,17 +34,16 @@ func random(r *rand.Rand, desired bool) LoadBalancer {
 		if r.IntN(4) == 0 {
 			continue
 		}
-		key := ListenerKey{[]Protocol{TCP, UDP}[r.IntN(2)], port}
-		lb.Listeners[key] = Listener{ListenerKey: key, Name: ListenerName("u"), Check: HealthCheck{On: r.IntN(4) > 0, Type: CheckTCP, Interval: time.Second, Healthy: 2 + r.IntN(2)}}
 		nodePort := 100*port + uint16(r.IntN(2))
-		for range r.IntN(6) {
-			lb.Targets[Binding{key, Target{Instance: hostName(r.IntN(hosts)), Port: nodePort}}] = r.IntN(3) * r.IntN(40)
+		for _, key := range randomListener(r, lb, port) {
+			for range r.IntN(6) {
+				lb.Targets[Binding{key, Target{Instance: hostName(r.IntN(hosts)), Port: nodePort}}] = r.IntN(3) * r.IntN(40)
+			}
+			if desired {
+				lb.Idle[key] = r.IntN(4) == 0
+				lb.Answering[key] = randomAnswering(r, nodePort, lb.Targets)
+			}
 		}
-		if !desired {
-			continue
-		}
-		lb.Idle[key] = r.IntN(4) == 0
-		lb.Answering[key] = randomAnswering(r, nodePort, lb.Targets)
 	}
 	if desired {
 		lb.Doubtful, lb.Known = map[string]Reason{}, map[string]string{}
@@ -59,6 +58,36 @@ func random(r *rand.Rand, desired bool) LoadBalancer {
 		lb.RemovalAllowed = r.IntN(4) == 0
 	}
 	return lb
+}
+
+// randomListener adds a listener of some protocol to lb and returns what of it has targets: the rules of an HTTPS listener, of
+// which there are up to three, else the listener.
+func randomListener(r *rand.Rand, lb LoadBalancer, port uint16) []ListenerKey {
+	one := Listener{ListenerKey: ListenerKey{Protocol: []Protocol{TCP, UDP, TCPSSL, HTTPS, HTTPS}[r.IntN(5)], Port: port}, Name: ListenerName("u")}
+	check := HealthCheck{On: r.IntN(4) > 0, Type: CheckTCP, Interval: time.Second, Healthy: 2 + r.IntN(2)}
+	if one.Protocol != HTTPS {
+		one.Check = check
+		lb.Listeners[one.ListenerKey] = one
+		return []ListenerKey{one.ListenerKey}
+	}
+	rule := one
+	rule.Check = check
+	if one.SNI = r.IntN(2) == 0; !one.SNI {
+		one.Certificate.IDs = fmt.Sprintf("cert-%d", r.IntN(2))
+	}
+	lb.Listeners[one.ListenerKey] = one
+	var keys []ListenerKey
+	for _, domain := range []string{"a", "b", "c"} {
+		if r.IntN(3) == 0 {
+			continue
+		}
+		if rule.Domain, rule.URL = domain, "/"; one.SNI {
+			rule.Certificate.IDs = fmt.Sprintf("cert-%d", r.IntN(2))
+		}
+		lb.Listeners[rule.ListenerKey] = rule
+		keys = append(keys, rule.ListenerKey)
+	}
+	return keys
 }
 
 // randomAnswering has somebody behind every target that is wanted, and behind some of the others.
@@ -202,7 +231,7 @@ func (s *stage) working() map[Binding]bool {
 
 // turn replaces what is wanted and what works; in between the controller may have been restarted.
 func (s *stage) turn() {
-	s.desired = random(s.r, true)
+	s.desired = Complete(s.actual, random(s.r, true))
 	if s.r.IntN(2) == 0 {
 		// What is there and what is wanted each fit; both together need not.
 		s.desired.TargetQuota = max(most(s.actual), most(s.desired), 2)

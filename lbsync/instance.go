@@ -244,6 +244,9 @@ func (s Snapshot) instance(svc Service) (Instance, []Skip) {
 		i.Name = cmp.Or(i.Order.LoadBalancerName, i.Name)
 	}
 	i.Attributes = asked(o, i.Order)
+	if mbps := svc.Config.Config.Bandwidth; mbps != 0 && !i.Internal {
+		i.Bandwidth = mbps
+	}
 	return i, skips
 }
 

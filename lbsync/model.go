@@ -58,22 +58,63 @@ func OwnerOf(tags map[string]string) Owner {
 // Protocol is the protocol of a listener, in CLB's spelling.
 type Protocol string
 
-// The protocols of listeners that take targets directly.
+// The protocols of listeners. Those of HTTP and HTTPS take targets through their rules, the others directly.
 const (
-	TCP Protocol = "TCP"
-	UDP Protocol = "UDP"
+	TCP    Protocol = "TCP"
+	UDP    Protocol = "UDP"
+	TCPSSL Protocol = "TCP_SSL" // CLB ends TLS, targets get TCP
+	QUIC   Protocol = "QUIC"    // CLB ends QUIC, targets get UDP
+	HTTP   Protocol = "HTTP"
+	HTTPS  Protocol = "HTTPS"
 )
 
-// ListenerKey tells listeners of one CLB apart: TCP and UDP may share a port.
+// Transport is TCP or UDP: listeners of one transport share CLB's ports, and their targets' ports are of it too.
+func (p Protocol) Transport() Protocol {
+	if p == UDP || p == QUIC {
+		return UDP
+	}
+	return TCP
+}
+
+// layer7 reports whether targets belong to rules.
+func (p Protocol) layer7() bool { return p == HTTP || p == HTTPS }
+
+// asksNode reports whether the health check of such a listener can ask a node's healthCheckNodePort whether it has
+// pods: CLB probes another port than the target's own for TCP listeners only (CheckPort), apart from UDP ones, whose
+// probes are no HTTP.
+func (p Protocol) asksNode() bool { return p == TCP }
+
+// ListenerKey tells listeners of one CLB apart: those of TCP and UDP may share a port. A forwarding rule of an HTTP or
+// HTTPS listener is a listener of its own here, with a domain and a path: it is what has targets, a health check and a
+// scheduler there. The listener that it hangs on, its parent, has none of these.
 type ListenerKey struct {
 	Protocol Protocol
 	Port     uint16
+	Domain   string // of a rule; "" otherwise
+	URL      string // of a rule, begins with /; "" otherwise
 }
 
-func (k ListenerKey) String() string { return fmt.Sprintf("%s:%d", k.Protocol, k.Port) }
+func (k ListenerKey) String() string {
+	if !k.Rule() {
+		return fmt.Sprintf("%s:%d", k.Protocol, k.Port)
+	}
+	return fmt.Sprintf("%s:%d %s%s", k.Protocol, k.Port, k.Domain, k.URL)
+}
 
+// Rule reports whether it is the key of a forwarding rule.
+func (k ListenerKey) Rule() bool { return k.Domain != "" }
+
+// Parent is the key of the listener that a rule hangs on; other keys are their own.
+func (k ListenerKey) Parent() ListenerKey { return ListenerKey{Protocol: k.Protocol, Port: k.Port} }
+
+// port is what CLB gives to one listener only.
+func (k ListenerKey) port() ListenerKey {
+	return ListenerKey{Protocol: k.Protocol.Transport(), Port: k.Port}
+}
+
+// compare sorts a listener before its rules.
 func (k ListenerKey) compare(o ListenerKey) int {
-	return cmp.Or(cmp.Compare(k.Port, o.Port), cmp.Compare(k.Protocol, o.Protocol))
+	return cmp.Or(cmp.Compare(k.Port, o.Port), cmp.Compare(k.Protocol, o.Protocol), cmp.Compare(k.Domain, o.Domain), cmp.Compare(k.URL, o.URL))
 }
 
 // LoadBalancer is one CLB with all that hangs on it. The zero value is no CLB.
@@ -102,6 +143,8 @@ type LoadBalancer struct {
 	Answering map[ListenerKey]Answering
 	// TargetQuota (desired only) is how many targets a listener may have; 0 is not known.
 	TargetQuota int
+	// Waiting (desired only) holds the listeners and rules whose certificate is not known: Complete keeps what is there.
+	Waiting map[ListenerKey]bool
 	// RemovalAllowed (desired only) is a person's word that doubtful targets may go.
 	RemovalAllowed bool
 	// Released (desired only) holds the listeners for which alone it is given.
@@ -116,6 +159,7 @@ func (l LoadBalancer) Clone() LoadBalancer {
 	l.Idle = maps.Clone(l.Idle)
 	l.Answering = maps.Clone(l.Answering)
 	l.Released = maps.Clone(l.Released)
+	l.Waiting = maps.Clone(l.Waiting)
 	return l
 }
 
@@ -168,16 +212,37 @@ const (
 	NAT64 IPVersion = "NAT64" // CLB's IPV6: IPv6 outside, IPv4 targets
 )
 
-// Listener is a protocol and port of a CLB with its settings, without its targets.
+// Listener is a protocol and port of a CLB, or a rule of one, with its settings and without its targets. Settings that
+// the protocol does not have are zero. The zero value of each is what holds if nobody asks for anything else.
 type Listener struct {
 	ListenerKey
-	ID            string // "lbl-…"; actual only
-	Name          string // desired: ListenerName of its Service
+	ID            string // "lbl-…", of a rule "lbl-…/loc-…"; actual only
+	Name          string // desired: ListenerName of its Service. A rule has no name in CLB: it has its parent's here
 	Check         HealthCheck
-	SessionExpire time.Duration // stickiness by client address, 30 s to 3600 s; 0 is none
-	// Odd (actual only) names the settings that all listeners of this controller have alike and that this one
-	// has otherwise: "HttpCode 31, Scheduler LEAST_CONN". Empty in desired, so whatever is odd is set right.
-	Odd string
+	SessionExpire time.Duration // stickiness, by client address or, in rules, by cookie: 30 s to 3600 s; 0 is none
+	Scheduler     Scheduler
+	IdleTimeout   time.Duration // of TCP and UDP, after which CLB forgets a silent connection, 10 s to 1980 s; 0: CLB's default
+	Certificate   Certificate   // of TCP_SSL, QUIC, HTTPS without SNI; of the rules of HTTPS with SNI, the same in all of one domain
+	SNI           bool          // of HTTPS: the domains have the certificates. It cannot be switched off again
+	KeepAlive     bool          // of HTTP and HTTPS: CLB keeps connections to targets
+	ForwardType   string        // of rules: what targets speak: "" HTTP, else HTTPS or GRPC
+	Default       bool          // of rules: requests for unknown domains go to this one. One domain of a listener has it, all its rules alike; in desired, false: whoever has it keeps it
+}
+
+// Scheduler is how a listener chooses among its targets.
+type Scheduler string
+
+// The schedulers. The zero value is by weight, in turn (CLB's WRR).
+const (
+	LeastConn Scheduler = "LEAST_CONN"
+	IPHash    Scheduler = "IP_HASH" // of rules only
+)
+
+// Certificate names certificates of Tencent Cloud's SSL service. The zero value is none, or, in desired, one that is not known
+// (LoadBalancer.Waiting).
+type Certificate struct {
+	IDs string // of the server: one, or two of different algorithms with a comma between
+	CA  string // signs the clients' certificates, which are demanded then; "": none
 }
 
 // ListenerName is the name of the listeners of a Service: it proves whose a listener is on a CLB that
@@ -190,20 +255,29 @@ func (l Listener) Ours() bool { return strings.HasPrefix(l.Name, listenerMark) }
 // CheckType is how a target is probed.
 type CheckType string
 
-// The probes of TCP and UDP listeners.
+// The probes.
 const (
-	CheckTCP  CheckType = "TCP"  // connect
-	CheckHTTP CheckType = "HTTP" // GET, on TCP listeners only
-	CheckPing CheckType = "PING" // on UDP listeners only
+	CheckTCP   CheckType = "TCP"   // connect
+	CheckHTTP  CheckType = "HTTP"  // on TCP and TCP_SSL listeners, and on rules
+	CheckHTTPS CheckType = "HTTPS" // on HTTPS rules
+	CheckGRPC  CheckType = "GRPC"  // on rules
+	CheckPing  CheckType = "PING"  // on UDP listeners only
 )
+
+// http reports whether a probe is an HTTP request.
+func (t CheckType) http() bool { return t == CheckHTTP || t == CheckHTTPS }
 
 // HealthCheck is how the targets of a listener are probed. The zero value is no probing.
 type HealthCheck struct {
 	On        bool
 	Type      CheckType
 	Port      uint16        // 0: the target's own port
-	Path      string        // of CheckHTTP
-	Domain    string        // of CheckHTTP; CLB refuses an HTTP check without
+	Path      string        // of CheckHTTP, CheckHTTPS and CheckGRPC
+	Domain    string        // of the same; CLB refuses an HTTP check of a TCP listener without
+	Head      bool          // of CheckHTTP and CheckHTTPS: HEAD in place of GET
+	HTTP10    bool          // of CheckHTTP on listeners: HTTP/1.0 in place of HTTP/1.1
+	Codes     int           // of CheckHTTP and CheckHTTPS, what is healthy: the sum of 1 (1xx), 2 (2xx), 4 (3xx), 8 (4xx), 16 (5xx); 0 is 2xx
+	FromVIP   bool          // probes come from the CLB's address in place of 100.64.0.0/10
 	Interval  time.Duration // 2 s to 300 s
 	Timeout   time.Duration // 2 s to 60 s, and less than Interval
 	Healthy   int           // successes in a row that make a target healthy, 2 to 10

@@ -12,7 +12,7 @@ import (
 
 func TestNext(t *testing.T) {
 	on := func(p Protocol, host string) Binding {
-		return Binding{ListenerKey{p, 80}, Target{Instance: host, Port: 30080}}
+		return Binding{ListenerKey{Protocol: p, Port: 80}, Target{Instance: host, Port: 30080}}
 	}
 	at := func(host string) Binding { return on(TCP, host) }
 	udp := func(host string) Binding { return on(UDP, host) }
@@ -124,7 +124,7 @@ func TestNext(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			key := ListenerKey{cmp.Or(test.protocol, TCP), 80}
+			key := ListenerKey{Protocol: cmp.Or(test.protocol, TCP), Port: 80}
 			with := func(targets map[Binding]int) LoadBalancer {
 				return LoadBalancer{Present: true, Targets: targets,
 					Listeners: map[ListenerKey]Listener{key: {ListenerKey: key, ID: "lbl-1", Name: ListenerName("u"), Check: HealthCheck{On: true}}}}
@@ -153,9 +153,9 @@ func TestNext(t *testing.T) {
 }
 
 func TestForeignListenersAreNeverTouched(t *testing.T) {
-	key := ListenerKey{TCP, 80}
+	key := ListenerKey{Protocol: TCP, Port: 80}
 	theirs := LoadBalancer{Present: true, Instance: Instance{ID: "lb-1", Tags: map[string]string{TagCluster: "cls-demo"}},
-		Listeners: map[ListenerKey]Listener{key: {ListenerKey: key, ID: "lbl-1", Name: "by hand"}, {TCP, 81}: {ListenerKey: ListenerKey{TCP, 81}, ID: "lbl-2", Name: "by hand"}},
+		Listeners: map[ListenerKey]Listener{key: {ListenerKey: key, ID: "lbl-1", Name: "by hand"}, {Protocol: TCP, Port: 81}: {ListenerKey: ListenerKey{Protocol: TCP, Port: 81}, ID: "lbl-2", Name: "by hand"}},
 		Targets:   map[Binding]int{{key, Target{Instance: "ins-1", Port: 1}}: 10}}
 	wanted := LoadBalancer{Present: true, Instance: Instance{Owner: Owner{"cls-demo", "u"}},
 		Listeners: map[ListenerKey]Listener{key: {ListenerKey: key, Name: ListenerName("u")}},

@@ -54,14 +54,21 @@ func (p Plan) String() string {
 			line("%s", l)
 		}
 	}
-	for _, l := range p.DeleteListeners {
-		line("- listener %s", l.ListenerKey)
+	first, last := p.deletions()
+	for _, l := range first {
+		line("- %s", l.what())
 	}
-	for _, l := range p.CreateListeners {
-		line("+ listener %s %s", l.ListenerKey, l.describe())
-	}
-	for _, c := range p.ModifyListeners {
-		line("~ listener %s %s -> %s", c.To.ListenerKey, c.From.describe(), c.To.describe())
+	for _, rules := range []bool{false, true} {
+		for _, l := range p.CreateListeners {
+			if l.Rule() == rules {
+				line("%s", strings.TrimSpace("+ "+l.what()+" "+l.describe()))
+			}
+		}
+		for _, c := range p.ModifyListeners {
+			if c.To.Rule() == rules {
+				line("~ %s %s -> %s", c.To.what(), c.From.describe(), c.To.describe())
+			}
+		}
 	}
 	for _, c := range p.Register {
 		line("+ target %s weight %d", c.Binding, c.Weight)
@@ -71,6 +78,9 @@ func (p Plan) String() string {
 	}
 	for _, c := range p.Deregister {
 		line("- target %s weight %d", c.Binding, c.Was)
+	}
+	for _, l := range last {
+		line("- %s", l.what())
 	}
 	if p.Delete != nil {
 		line("- clb %s", p.Delete.ID)
@@ -106,22 +116,8 @@ func (i Instance) describe() string {
 	return s
 }
 
-func (l Listener) describe() string {
-	s := "check " + l.Check.String()
-	if l.Check.On {
-		s += fmt.Sprintf(" %s×%d/%d", l.Check.Interval, l.Check.Healthy, l.Check.Unhealthy)
-	}
-	if l.SessionExpire > 0 {
-		s += fmt.Sprintf(" session %s", l.SessionExpire)
-	}
-	if l.Odd != "" {
-		s += " with " + l.Odd
-	}
-	return s
-}
-
 // Diff returns every change that turns actual into desired, whether or not it is safe now: Next says that.
-// The targets of a listener that goes are not named: they go with it.
+// The targets of a listener that goes are not named: they go with it, and so do its rules.
 // Listeners that are not ours are left out of it, and so are desired listeners whose place they take.
 func Diff(actual, desired LoadBalancer) Plan {
 	var p Plan
@@ -164,19 +160,29 @@ func (p Plan) Without(r Refusals) Plan {
 			listeners[l.ListenerKey] = true
 		}
 	}
-	change := func(c Change) bool { return targets[c.Binding] || c.ListenerID == "" && listeners[c.Listener] }
+	refused := func(k ListenerKey) bool { return listeners[k] || listeners[k.Parent()] }
+	change := func(c Change) bool { return targets[c.Binding] || c.ListenerID == "" && refused(c.Listener) }
 	p.Register = slices.DeleteFunc(slices.Clone(p.Register), change)
 	p.Reweight = slices.DeleteFunc(slices.Clone(p.Reweight), change)
 	p.Deregister = slices.DeleteFunc(slices.Clone(p.Deregister), change)
-	p.CreateListeners = slices.DeleteFunc(slices.Clone(p.CreateListeners), func(l Listener) bool { return listeners[l.ListenerKey] })
+	p.CreateListeners = slices.DeleteFunc(slices.Clone(p.CreateListeners), func(l Listener) bool { return refused(l.ListenerKey) })
 	p.ModifyListeners = slices.DeleteFunc(slices.Clone(p.ModifyListeners), func(c ListenerChange) bool { return listeners[c.To.ListenerKey] })
 	return p
 }
 
-// foreign reports whether the place of a listener is taken by one that is not ours.
-func (l LoadBalancer) foreign(k ListenerKey) bool {
-	have, ok := l.Listeners[k]
-	return ok && !have.Ours()
+// foreigners returns the listeners that are not ours, by their place among CLB's ports; nil if there are none.
+func (l LoadBalancer) foreigners() map[ListenerKey]Listener {
+	var out map[ListenerKey]Listener
+	for k, one := range l.Listeners {
+		if one.Ours() || k.Rule() {
+			continue
+		}
+		if out == nil {
+			out = map[ListenerKey]Listener{}
+		}
+		out[k.port()] = one
+	}
+	return out
 }
 
 // usurped reports whether a listener that is ours is to become another Service's. Renamed, it would send what comes for the
@@ -188,13 +194,17 @@ func (l LoadBalancer) usurped(desired LoadBalancer, k ListenerKey) bool {
 }
 
 func (p *Plan) diffListeners(actual, desired LoadBalancer) {
+	theirs := actual.foreigners()
+	foreign := func(k ListenerKey) bool { _, taken := theirs[k.port()]; return taken }
 	for _, k := range sortedListeners(desired.Listeners) {
 		want := desired.Listeners[k]
 		have, ok := actual.Listeners[k]
 		switch {
-		case actual.foreign(k):
+		case foreign(k):
 		case actual.usurped(desired, k):
-			p.DeleteListeners = append(p.DeleteListeners, have) // what follows comes when it is gone
+			if !k.Rule() { // A rule goes with its listener.
+				p.DeleteListeners = append(p.DeleteListeners, have)
+			} // What follows comes when it is gone
 		case !ok:
 			p.CreateListeners = append(p.CreateListeners, want)
 		case !sameSettings(have, want):
@@ -203,7 +213,9 @@ func (p *Plan) diffListeners(actual, desired LoadBalancer) {
 		}
 	}
 	for _, k := range sortedListeners(actual.Listeners) {
-		if _, ok := desired.Listeners[k]; !ok && !actual.foreign(k) {
+		_, wanted := desired.Listeners[k]
+		_, parent := desired.Listeners[k.Parent()]
+		if !wanted && (parent || !k.Rule()) && !foreign(k) {
 			p.DeleteListeners = append(p.DeleteListeners, actual.Listeners[k])
 		}
 	}
@@ -211,8 +223,10 @@ func (p *Plan) diffListeners(actual, desired LoadBalancer) {
 }
 
 func (p *Plan) diffTargets(actual, desired LoadBalancer) {
+	theirs := actual.foreigners()
+	foreign := func(k ListenerKey) bool { _, taken := theirs[k.port()]; return taken }
 	for _, b := range sortedBindings(desired.Targets) {
-		if actual.foreign(b.Listener) || actual.usurped(desired, b.Listener) {
+		if foreign(b.Listener) || actual.usurped(desired, b.Listener) {
 			continue
 		}
 		c := Change{Binding: b, ListenerID: actual.Listeners[b.Listener].ID, Weight: desired.Targets[b]}
@@ -227,15 +241,35 @@ func (p *Plan) diffTargets(actual, desired LoadBalancer) {
 	}
 	for _, b := range sortedBindings(actual.Targets) {
 		_, stays := desired.Listeners[b.Listener] // Else its targets go with it.
-		if _, ok := desired.Targets[b]; !ok && stays && !actual.foreign(b.Listener) && !actual.usurped(desired, b.Listener) {
+		if _, ok := desired.Targets[b]; !ok && stays && !foreign(b.Listener) && !actual.usurped(desired, b.Listener) {
 			p.Deregister = append(p.Deregister, Change{Binding: b, ListenerID: actual.Listeners[b.Listener].ID, Was: actual.Targets[b]})
 		}
 	}
 }
 
-func sameSettings(a, b Listener) bool {
-	a.ID = b.ID
-	return a == b
+// deletions returns the listeners that go first, and those that go last, when the new ones are there. First goes what a new
+// listener of its transport may need: the port number, or targets, which CLB gives to one listener of a protocol only.
+// A listener of the other transport, and a rule, is in nobody's way.
+func (p Plan) deletions() (first, last []Listener) {
+	coming := map[Protocol]bool{}
+	for _, l := range p.CreateListeners {
+		coming[l.Protocol.Transport()] = true
+	}
+	for _, l := range p.DeleteListeners {
+		if l.Rule() || len(coming) > 0 && !coming[l.Protocol.Transport()] {
+			last = append(last, l)
+		} else {
+			first = append(first, l)
+		}
+	}
+	return first, last
+}
+
+// sameSettings reports whether nothing has to be changed to make have want. Being the default domain is given, not taken.
+func sameSettings(have, want Listener) bool {
+	want.ID = have.ID
+	want.Default = want.Default || have.Default
+	return have == want
 }
 
 func sortedListeners(m map[ListenerKey]Listener) []ListenerKey {
@@ -256,13 +290,14 @@ type API interface {
 	CreateLoadBalancer(ctx context.Context, want Instance) (Instance, error)
 	// ModifyLoadBalancer changes the attributes of a CLB that is ours.
 	ModifyLoadBalancer(ctx context.Context, change InstanceChange) error
-	// CreateListeners returns their IDs, in the same order; "" for those that were refused.
+	// CreateListeners returns their IDs, in the same order; "" for those that were refused. The listeners are all rules or
+	// none is; the ID of a rule is that of its parent on the way in.
 	CreateListeners(ctx context.Context, lb string, listeners []Listener) (ids []string, err error)
-	ModifyListener(ctx context.Context, lb string, to Listener) error
+	ModifyListener(ctx context.Context, lb string, c ListenerChange) error
 	Register(ctx context.Context, lb string, changes []Change) error
 	Reweight(ctx context.Context, lb string, changes []Change) error
 	Deregister(ctx context.Context, lb string, changes []Change) error
-	// DeleteListeners succeeds if they are gone already.
+	// DeleteListeners succeeds if they are gone already. Rules go with their parent.
 	DeleteListeners(ctx context.Context, lb string, listeners []Listener) error
 	// DeleteLoadBalancer reads the tags again and refuses unless they prove lb.Owner's ownership. It
 	// succeeds if the CLB is gone already.
@@ -288,7 +323,10 @@ func (p Plan) Apply(ctx context.Context, api API, actual LoadBalancer) (LoadBala
 	if refused.exposes() {
 		p.CreateListeners = nil
 	}
-	for _, part := range []func(context.Context, API, *LoadBalancer) error{p.deleteListeners, p.createListeners, p.modifyListeners, p.applyTargets} {
+	first, last := p.deletions()
+	for _, part := range []func(context.Context, API, *LoadBalancer) error{
+		deletion(first), p.creation(false), p.modification(false), p.creation(true), p.modification(true), p.applyTargets, deletion(last),
+	} {
 		if err := refused.gather(part(ctx, api, &now)); err != nil {
 			return now, err
 		}
@@ -334,61 +372,109 @@ func (p Plan) modifyInstance(ctx context.Context, api API, now *LoadBalancer) er
 	return err
 }
 
-// deleteListeners comes first of all listeners: CLB binds a target to one listener of a protocol only, so where a
-// Service's port gets another number, the new listener could not have the targets that the old one still has.
-func (p Plan) deleteListeners(ctx context.Context, api API, now *LoadBalancer) error {
-	if len(p.DeleteListeners) == 0 {
-		return nil
-	}
-	if err := api.DeleteListeners(ctx, now.Instance.ID, p.DeleteListeners); err != nil {
-		return err
-	}
-	for _, l := range p.DeleteListeners {
-		delete(now.Listeners, l.ListenerKey)
-		maps.DeleteFunc(now.Targets, func(b Binding, _ int) bool { return b.Listener == l.ListenerKey })
-	}
-	return nil
-}
-
-func (p Plan) createListeners(ctx context.Context, api API, now *LoadBalancer) error {
-	if len(p.CreateListeners) == 0 {
-		return nil
-	}
-	var refused Refusals
-	ids, err := api.CreateListeners(ctx, now.Instance.ID, p.CreateListeners)
-	if err := refused.gather(err); err != nil {
-		return err
-	}
-	if now.Listeners == nil {
-		now.Listeners = map[ListenerKey]Listener{}
-	}
-	for i, l := range p.CreateListeners {
-		if l.ID = ids[i]; l.ID != "" {
-			now.Listeners[l.ListenerKey] = l
+// deletion takes listeners away, with their rules and targets.
+func deletion(listeners []Listener) func(context.Context, API, *LoadBalancer) error {
+	return func(ctx context.Context, api API, now *LoadBalancer) error {
+		if len(listeners) == 0 {
+			return nil
 		}
-	}
-	if len(refused) > 0 {
-		return refused
-	}
-	return nil
-}
-
-func (p Plan) modifyListeners(ctx context.Context, api API, now *LoadBalancer) error {
-	var refused Refusals
-	for _, c := range p.ModifyListeners {
-		switch err := api.ModifyListener(ctx, now.Instance.ID, c.To); {
-		case err == nil:
-			now.Listeners[c.To.ListenerKey] = c.To
-		case Refusable(err):
-			refused = append(refused, Refusal{Listener: c.To, Err: err})
-		default:
+		if err := api.DeleteListeners(ctx, now.Instance.ID, listeners); err != nil {
 			return err
 		}
+		gone := map[ListenerKey]bool{}
+		for _, l := range listeners {
+			gone[l.ListenerKey] = true
+		}
+		goes := func(k ListenerKey) bool { return gone[k] || gone[k.Parent()] }
+		maps.DeleteFunc(now.Listeners, func(k ListenerKey, _ Listener) bool { return goes(k) })
+		maps.DeleteFunc(now.Targets, func(b Binding, _ int) bool { return goes(b.Listener) })
+		return nil
 	}
-	if len(refused) > 0 {
-		return refused
+}
+
+// creation makes the rules, or all listeners that are none. A rule whose parent was refused is not asked for.
+func (p Plan) creation(rules bool) func(context.Context, API, *LoadBalancer) error {
+	return func(ctx context.Context, api API, now *LoadBalancer) error {
+		var wanted []Listener
+		for _, l := range p.CreateListeners {
+			if parent := now.Listeners[l.Parent()].ID; l.Rule() == rules && (!rules || parent != "") {
+				if rules {
+					l.ID = parent
+				}
+				wanted = append(wanted, l)
+			}
+		}
+		if len(wanted) == 0 {
+			return nil
+		}
+		var refused Refusals
+		ids, err := api.CreateListeners(ctx, now.Instance.ID, wanted)
+		if err := refused.gather(err); err != nil {
+			return err
+		}
+		if now.Listeners == nil {
+			now.Listeners = map[ListenerKey]Listener{}
+		}
+		for i, l := range wanted {
+			if l.ID = ids[i]; l.ID != "" {
+				now.Listeners[l.ListenerKey] = l
+				now.share(l)
+			}
+		}
+		if len(refused) > 0 {
+			return refused
+		}
+		return nil
 	}
-	return nil
+}
+
+// modification changes the rules, or all listeners that are none.
+func (p Plan) modification(rules bool) func(context.Context, API, *LoadBalancer) error {
+	return func(ctx context.Context, api API, now *LoadBalancer) error {
+		var refused Refusals
+		for _, c := range p.ModifyListeners {
+			if c.To.Rule() != rules {
+				continue
+			}
+			// What its domain has may be there by now, through another rule of it.
+			if c.From = now.Listeners[c.To.ListenerKey]; sameSettings(c.From, c.To) {
+				continue
+			}
+			switch err := api.ModifyListener(ctx, now.Instance.ID, c); {
+			case err == nil:
+				c.To.Default = c.To.Default || c.From.Default
+				now.Listeners[c.To.ListenerKey] = c.To
+				now.share(c.To)
+			case Refusable(err):
+				refused = append(refused, Refusal{Listener: c.To, Err: err})
+			default:
+				return err
+			}
+		}
+		if len(refused) > 0 {
+			return refused
+		}
+		return nil
+	}
+}
+
+// share notes what a rule has in common with others: its domain's certificate, and that one domain is the default.
+func (l *LoadBalancer) share(rule Listener) {
+	if !rule.Rule() {
+		return
+	}
+	for k, o := range l.Listeners {
+		if !k.Rule() || k.Parent() != rule.Parent() || k == rule.ListenerKey {
+			continue
+		}
+		switch {
+		case k.Domain == rule.Domain:
+			o.Certificate, o.Default = rule.Certificate, o.Default || rule.Default
+		case rule.Default:
+			o.Default = false
+		}
+		l.Listeners[k] = o
+	}
 }
 
 func (p Plan) applyTargets(ctx context.Context, api API, now *LoadBalancer) error {

@@ -57,7 +57,7 @@ func (r Refusal) Object() string {
 		return fmt.Sprintf("setting %s of the CLB to %s", r.Attribute, r.Value)
 	}
 	if r.Binding.Target == (Target{}) {
-		return "listener " + r.Listener.ListenerKey.String()
+		return r.Listener.what()
 	}
 	return "target " + r.Binding.String()
 }
@@ -163,10 +163,5 @@ func (r Refusal) withoutListener(actual, out LoadBalancer) {
 		out.Listeners[k] = have
 		return
 	}
-	delete(out.Listeners, k)
-	for b := range out.Targets {
-		if b.Listener == k {
-			delete(out.Targets, b)
-		}
-	}
+	out.remove(k)
 }

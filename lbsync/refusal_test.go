@@ -16,7 +16,7 @@ func (h half) Register(_ context.Context, _ string, changes []Change) error {
 }
 
 func TestRefusalsBesideAnotherErrorAreThatError(t *testing.T) {
-	key := ListenerKey{TCP, 80}
+	key := ListenerKey{Protocol: TCP, Port: 80}
 	start := LoadBalancer{Present: true, Instance: Instance{Owner: Owner{"cls-demo", "u"}},
 		Listeners: map[ListenerKey]Listener{key: {ListenerKey: key, Name: ListenerName("u")}}}
 	cloud := &fakeCloud{}

@@ -23,6 +23,7 @@ import (
 	"github.com/clbsync/clbsync/internal/golden"
 	"github.com/clbsync/clbsync/internal/readinessgate"
 	"github.com/clbsync/clbsync/lbsync/annotation"
+	"github.com/clbsync/clbsync/lbsync/serviceconfig"
 )
 
 // A scenario is a story in stages. Each stage has the cluster's objects in NAME.yaml, which replace those of
@@ -65,6 +66,8 @@ type world struct {
 	snapshot Snapshot
 	slices   []*discoveryv1.EndpointSlice
 	pods     []*corev1.Pod
+	secrets  map[string]Secret        // by name
+	configs  map[string]ServiceConfig // by name
 	cloud    *fakeCloud
 	actual   LoadBalancer
 	memory   Memory
@@ -116,6 +119,7 @@ func (w *world) load(t *testing.T, data []byte) {
 	var epSlices []*discoveryv1.EndpointSlice
 	var services []Service
 	var pods []*corev1.Pod
+	secrets, configs := map[string]Secret{}, map[string]ServiceConfig{}
 	for doc := range bytes.SplitSeq(data, []byte("\n---\n")) {
 		var kind struct{ Kind string }
 		decode(t, doc, &kind)
@@ -131,9 +135,19 @@ func (w *world) load(t *testing.T, data []byte) {
 			services = append(services, svc)
 		case "Pod":
 			pods = append(pods, into[corev1.Pod](t, doc))
+		case "Secret":
+			secret := into[corev1.Secret](t, doc)
+			secrets[secret.Name] = SecretOf(secret)
+		case "TkeServiceConfig":
+			m := *into[map[string]any](t, doc)
+			spec, _ := m["spec"].(map[string]any)
+			name := m["metadata"].(map[string]any)["name"].(string)
+			config := ServiceConfig{Name: name}
+			config.Config, config.Problems = serviceconfig.Parse(spec)
+			configs[name] = config
 		case "":
 		default:
-			t.Fatalf("kind %q: want Node, EndpointSlice, Service or Pod", kind.Kind)
+			t.Fatalf("kind %q: want Node, EndpointSlice, Service, Pod, Secret or TkeServiceConfig", kind.Kind)
 		}
 	}
 	if nodes != nil {
@@ -148,16 +162,39 @@ func (w *world) load(t *testing.T, data []byte) {
 	if pods != nil {
 		w.pods = pods
 	}
+	if len(secrets) > 0 {
+		w.secrets = secrets
+	}
+	if len(configs) > 0 {
+		w.configs = configs
+	}
 	for i := range w.snapshot.Services {
-		w.snapshot.Services[i].Slices = w.slices
-		w.snapshot.Services[i].PodWeights, w.snapshot.Services[i].Gated = map[types.UID]string{}, map[types.UID]bool{}
+		svc := &w.snapshot.Services[i]
+		svc.Slices, svc.Secrets = w.slices, map[string]Secret{}
+		svc.PodWeights, svc.Gated = map[types.UID]string{}, map[types.UID]bool{}
 		for _, pod := range w.pods {
 			if text, set := pod.Annotations[annotation.CustomWeight]; set {
-				w.snapshot.Services[i].PodWeights[pod.UID] = text
+				svc.PodWeights[pod.UID] = text
 			}
 			if readinessgate.In(pod) && !readinessgate.Since(pod).IsZero() {
-				w.snapshot.Services[i].Gated[pod.UID] = true
+				svc.Gated[pod.UID] = true
 			}
+		}
+		for _, name := range SecretNames(svc.Options) {
+			secret, there := w.secrets[name]
+			if !there {
+				secret = SecretOf(nil)
+			}
+			svc.Secrets[name] = secret
+		}
+		if name := svc.Options.ConfigName; name != "" {
+			config, there := w.configs[name]
+			if !there {
+				config = ServiceConfig{Name: name, Absent: true}
+			}
+			svc.Config = config
+		} else {
+			svc.Config = ServiceConfig{}
 		}
 	}
 }
@@ -188,6 +225,8 @@ func (w *world) run(t *testing.T) string {
 		w.snapshot.CLB = &w.actual.Instance
 	}
 	desired, skips := Desired(w.snapshot)
+	desired = Complete(w.actual, desired)
+	skips = append(skips, Replaced(w.actual, desired)...)
 	for _, s := range append(skips, Fixed(w.actual, desired)...) {
 		fmt.Fprintf(&b, "skip %s: %s\n", s.Reason, s.Message)
 	}

@@ -91,27 +91,38 @@ func (s Snapshot) share(lb *LoadBalancer, parts []part) []Skip {
 	for _, svc := range s.Services {
 		known[ListenerName(string(svc.UID))] = true
 	}
+	has := map[ListenerKey]Listener{} // by place: TCP and HTTP on one port are in each other's way
+	for k, l := range s.Actual.Listeners {
+		if l.Ours() && !k.Rule() {
+			has[k.port()] = l
+		}
+	}
 	winner := map[ListenerKey]int{}
 	for n, p := range parts {
 		for _, k := range sortedListeners(p.lb.Listeners) {
-			if _, taken := winner[k]; !taken || s.Actual.Listeners[k].Name == p.name() {
-				winner[k] = n
+			if _, taken := winner[k.port()]; !taken || has[k.port()].Name == p.name() {
+				winner[k.port()] = n
 			}
 		}
 	}
 	for n, p := range parts {
 		for _, k := range sortedListeners(p.lb.Listeners) {
-			first := parts[winner[k]]
-			other := first.svc.Namespace + "/" + first.svc.Name
-			if have, there := s.Actual.Listeners[k]; winner[k] == n && there && s.keeps(have, known) {
-				winner[k], other = -1, "a listener of a Service that is gone, or another cluster's,"
+			place := k.port()
+			other := "a listener of a Service that is gone, or another cluster's,"
+			if winner[place] >= 0 {
+				first := parts[winner[place]]
+				other = first.svc.Namespace + "/" + first.svc.Name
 			}
-			if winner[k] == n {
+			if have, there := has[place]; winner[place] == n && there && s.keeps(have, known) {
+				winner[place], other = -1, "a listener of a Service that is gone, or another cluster's,"
+			}
+			switch {
+			case winner[place] == n:
 				lb.take(p.lb, k)
-				continue
+			case !k.Rule(): // Of a rule it is said of its listener.
+				skips = append(skips, of(p.svc, []Skip{{Object: "listener " + k.String(), Reason: PortTaken, Warning: true,
+					Message: fmt.Sprintf("Listener %s of CLB %s is left out: %s has its place (E4014 in TKE); use another port, or another CLB", k, s.Existing, other)}})...)
 			}
-			skips = append(skips, of(p.svc, []Skip{{Object: "listener " + k.String(), Reason: PortTaken, Warning: true,
-				Message: fmt.Sprintf("Listener %s of CLB %s is left out: %s has its place (E4014 in TKE); use another port, or another CLB", k, s.Existing, other)}})...)
 		}
 	}
 	for k, l := range s.Actual.Listeners {
@@ -152,6 +163,12 @@ func (l *LoadBalancer) take(from LoadBalancer, k ListenerKey) {
 	}
 	if a, ok := from.Answering[k]; ok {
 		l.Answering[k] = a
+	}
+	if from.Waiting[k] {
+		if l.Waiting == nil {
+			l.Waiting = map[ListenerKey]bool{}
+		}
+		l.Waiting[k] = true
 	}
 	if from.RemovalAllowed {
 		if l.Released == nil {

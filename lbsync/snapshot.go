@@ -38,12 +38,24 @@ type Snapshot struct {
 	Left map[types.UID]bool
 }
 
+// ServiceOf returns the Service with the UID; the zero value if there is none.
+func (s Snapshot) ServiceOf(uid types.UID) Service {
+	for _, svc := range s.Services {
+		if svc.UID == uid {
+			return svc
+		}
+	}
+	return Service{Service: &corev1.Service{}}
+}
+
 // Service is a Service with what belongs to it.
 type Service struct {
 	*corev1.Service
 	Slices   []*discoveryv1.EndpointSlice // those labelled with its name
 	Options  annotation.Options           // from its annotations
 	Problems []annotation.Problem         // with its annotations
+	Config   ServiceConfig                // the TkeServiceConfig that its annotations name
+	Secrets  map[string]Secret            // those that its annotations name (SecretNames); one that is absent could not be read
 	// Gated holds the pods, by UID, that nothing but their readiness gate keeps from being ready, or nothing any
 	// more. It is empty unless they are targets themselves (Settings.Direct), or node agents serve them (GateSettings.NodeAgent).
 	Gated map[types.UID]bool
@@ -170,6 +182,12 @@ const (
 	RangesRefused       Reason = "UnsupportedSourceRanges"
 	NoNodePort          Reason = "NoNodePort"
 	PortTaken           Reason = "PortTaken"
+	ProtocolChanged     Reason = "ListenerReplaced"
+	ProtocolImpossible  Reason = "ProtocolImpossible"
+	CertificateUnknown  Reason = "CertificateUnknown"
+	BadServiceConfig    Reason = "BadServiceConfig"
+	NoServiceConfig     Reason = "ServiceConfigNotFound"
+	SettingIgnored      Reason = "ListenerSettingIgnored"
 	SessionClamped      Reason = "SessionTimeoutClamped"
 	CreateTimeOnly      Reason = "CreateTimeOnly"
 	WeightsIgnored      Reason = "WeightedBalanceIgnored"

@@ -64,12 +64,12 @@ func TestAccessIsEachRangeToEachListener(t *testing.T) {
 		listeners map[ListenerKey]Listener
 		want      string
 	}{
-		"no ranges keep nobody out": {listeners: listenersAt(ListenerKey{TCP, 80}), want: "none"},
+		"no ranges keep nobody out": {listeners: listenersAt(ListenerKey{Protocol: TCP, Port: 80}), want: "none"},
 		"two ranges, three listeners, of which two share a port": {
-			[]string{"10.0.0.0/8", "2001:db8::/32"}, listenersAt(ListenerKey{TCP, 80}, ListenerKey{UDP, 80}, ListenerKey{TCP, 443}),
+			[]string{"10.0.0.0/8", "2001:db8::/32"}, listenersAt(ListenerKey{Protocol: TCP, Port: 80}, ListenerKey{Protocol: UDP, Port: 80}, ListenerKey{Protocol: TCP, Port: 443}),
 			"10.0.0.0/8 2001:db8::/32 to TCP:80 UDP:80 TCP:443"},
 		"what a listener makes of packets is no matter": {
-			[]string{"10.0.0.0/8"}, listenersAt(ListenerKey{"HTTPS", 443}, ListenerKey{"TCP_SSL", 8443}, ListenerKey{"QUIC", 443}), "10.0.0.0/8 to TCP:443 UDP:443 TCP:8443"},
+			[]string{"10.0.0.0/8"}, listenersAt(ListenerKey{Protocol: "HTTPS", Port: 443}, ListenerKey{Protocol: "TCP_SSL", Port: 8443}, ListenerKey{Protocol: "QUIC", Port: 443}), "10.0.0.0/8 to TCP:443 UDP:443 TCP:8443"},
 		"no listeners let nobody in": {[]string{"10.0.0.0/8"}, nil, "none"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -82,7 +82,7 @@ func TestAccessIsEachRangeToEachListener(t *testing.T) {
 	t.Run("where each port by itself has no room, a range reaches all", func(t *testing.T) {
 		ranges, _ := SourceRanges(Service{Service: &corev1.Service{Spec: corev1.ServiceSpec{LoadBalancerSourceRanges: rangesOf(60)}}})
 		for ports, want := range map[int]int{1: 60, 2: 60} {
-			keys := []ListenerKey{{TCP, 80}, {TCP, 443}}[:ports]
+			keys := []ListenerKey{{Protocol: TCP, Port: 80}, {Protocol: TCP, Port: 443}}[:ports]
 			rules := access(ranges, listenersAt(keys...))
 			if len(rules) != want || (rules[0].Port == 0) != (ports == 2) {
 				t.Errorf("%d rules for %d ports, the first to %s", len(rules), ports, rules[0].door())

@@ -71,9 +71,9 @@ func (hs *Hosts) selected(svc Service, naming naming) (choice, []Skip) {
 }
 
 // byPods reports whether a listener is bound only to nodes with pods: because the Service says so, or because CLB cannot
-// ask the nodes which of them have some. It cannot for UDP, nor for any listener of an IPv6 CLB.
+// ask the nodes which of them have some. It can for TCP alone, and not on an IPv6 CLB.
 func byPods(svc Service, protocol Protocol, v IPVersion) bool {
-	return local(svc) && (svc.Options.BindNodesOfPods || protocol == UDP || v == IPv6)
+	return local(svc) && (svc.Options.BindNodesOfPods || !protocol.asksNode() || v == IPv6)
 }
 
 // Spread reports whether any node may matter to the Service, which has the CLB, or none if that is nil: without it, only those with its endpoints, or among the
@@ -86,7 +86,7 @@ func (s Service) Spread(settings Settings, clb *Instance) bool {
 		return true
 	}
 	for _, port := range s.Spec.Ports {
-		if !byPods(s, Protocol(port.Protocol), s.IPVersion(clb)) {
+		if s.everyNode(port, s.IPVersion(clb)) {
 			return true
 		}
 	}

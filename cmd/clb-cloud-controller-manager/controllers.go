@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/dynamic"
 	cloudprovider "k8s.io/cloud-provider"
 	"k8s.io/cloud-provider/app"
 	"k8s.io/cloud-provider/app/config"
@@ -87,9 +88,18 @@ func (p *program) loadBalancers(ic app.ControllerInitContext, cc *config.Complet
 				return nil, false, err
 			}
 		}
+		access, err := cc.ClientBuilder.Config(ic.ClientName)
+		if err != nil {
+			return nil, false, err
+		}
+		objects, err := dynamic.NewForConfig(access)
+		if err != nil {
+			return nil, false, err
+		}
 		c, err := lbcontroller.New(lbcontroller.Config{
 			Client:    client,
 			Informers: cc.SharedInformers,
+			Dynamic:   objects,
 			Cloud:     p.client,
 			Regions:   func(region string) (lbcontroller.Cloud, error) { return p.client.In(region) },
 			Settings:  p.config.Settings,

@@ -2,6 +2,11 @@
 
 package annotation
 
+import (
+	"fmt"
+	"strings"
+)
+
 // The prefixes of the annotations that a Service may carry: ours, the two that TKE uses, and that of its oldest ones.
 const (
 	Prefix    = "clbsync.io/"
@@ -59,6 +64,21 @@ const regionPattern = `[a-z]+(-[a-z]+)+(-[0-9]+)?`
 
 // AutoConfigSuffix ends the name of a TkeServiceConfig that the controller makes for a Service, behind the Service's name.
 const AutoConfigSuffix = "-auto-service-config"
+
+// configName takes the names of TkeServiceConfigs that people make.
+var configName = func() Value {
+	v := pattern(`[0-9a-z]([-.0-9a-z]{0,251}[0-9a-z])?`, "the name of a TkeServiceConfig in the Service's namespace", func(o *Options) *string { return &o.ConfigName })
+	name := v.set
+	v.set = func(o *Options, s string) error {
+		for _, reserved := range []string{AutoConfigSuffix, "-auto-ingress-config"} {
+			if strings.HasSuffix(s, reserved) {
+				return fmt.Errorf("names that end in %s are reserved for those that controllers make (use %s)", reserved, ServiceConfigNew)
+			}
+		}
+		return name(o, s)
+	}
+	return v
+}()
 
 // Key is a row of the table.
 type Key struct {
@@ -181,7 +201,7 @@ var Keys = []Key{
 		RefusedZH: "需要拦截 Pod 删除的 webhook，而此处没有：finalizer 不能阻止 kubelet 终止 Pod。Pod 开始终止时其后端权重立即置 0；用 preStop 休眠几秒，即可在此期间继续服务，见 docs/direct-access.zh-CN.md。",
 		Doc:       "In direct access, a pod is ended only when its weight is 0.",
 		DocZH:     "直连模式下，权重置 0 之后才终止 Pod。"},
-	{Name: ServiceConfig, Value: pattern(`[0-9a-z]([-.0-9a-z]{0,251}[0-9a-z])?`, "the name of a TkeServiceConfig in the Service's namespace", func(o *Options) *string { return &o.ConfigName }), Excludes: []string{ServiceConfigNew},
+	{Name: ServiceConfig, Value: configName, Excludes: []string{ServiceConfigNew},
 		Doc:   "The TkeServiceConfig with the settings of the listeners. Changes of it are applied at once. If there is none of the name, an Event says so and the defaults hold. Names that end in " + AutoConfigSuffix + " are reserved.",
 		DocZH: "监听器配置所在的 TkeServiceConfig，修改后立即生效。不存在时产生事件并使用默认值。以 " + AutoConfigSuffix + " 结尾的名字保留。"},
 	{Name: ServiceConfigNew, Value: boolean(func(o *Options) *bool { return &o.ConfigAuto }), Default: "false", Excludes: []string{ServiceConfig},

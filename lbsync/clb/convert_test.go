@@ -36,7 +36,7 @@ func TestHealthCheckOnTheWire(t *testing.T) {
 		{"ping", pingCheck, false, `{"HealthSwitch":1,"TimeOut":2,"IntervalTime":5,"HealthNum":3,"UnHealthNum":3,"CheckType":"PING","SourceIpType":1}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := json.Marshal(healthCheck(test.check, test.reset))
+			got, err := json.Marshal(healthCheck(lbsync.Listener{ListenerKey: key(lbsync.TCP, 80), Check: test.check}, test.reset))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -46,14 +46,14 @@ func TestHealthCheckOnTheWire(t *testing.T) {
 		})
 	}
 	t.Run("what an HTTP check leaves behind is not read as part of the next one", func(t *testing.T) {
-		left := healthCheck(httpCheck, false)
+		left := healthCheck(lbsync.Listener{ListenerKey: key(lbsync.TCP, 80), Check: httpCheck}, false)
 		left.CheckType, left.CheckPort = new("TCP"), new(int64(-1))
-		got := check(left, "TCP")
+		got := check(left, key(lbsync.TCP, 80))
 		if got.Path != "" || got.Domain != "" || got.Port != 0 || got.Type != lbsync.CheckTCP {
 			t.Errorf("got %+v", got)
 		}
 		left.HealthSwitch = new(int64(0))
-		if got := check(left, "TCP"); got != (lbsync.HealthCheck{}) {
+		if got := check(left, key(lbsync.TCP, 80)); got != (lbsync.HealthCheck{}) {
 			t.Errorf("a check that is off reads as %+v", got)
 		}
 	})

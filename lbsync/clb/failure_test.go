@@ -186,7 +186,7 @@ func TestLostLoadBalancer(t *testing.T) {
 		each := func(what string) {
 			ctx := t.Context()
 			for name, err := range map[string]error{
-				"ModifyListener": w.ModifyListener(ctx, id, have), "Register": w.Register(ctx, id, change),
+				"ModifyListener": w.ModifyListener(ctx, id, lbsync.ListenerChange{From: have, To: have}), "Register": w.Register(ctx, id, change),
 				"Reweight": w.Reweight(ctx, id, change), "Deregister": w.Deregister(ctx, id, change),
 			} {
 				if lbsync.KindOf(err) != lbsync.NotFound {

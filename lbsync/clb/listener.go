@@ -3,6 +3,7 @@
 package clb
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,29 +23,29 @@ const (
 )
 
 const (
-	sourceProbes = 1  // 100.64.0.0/10, which no route or security group of a VPC has to know; 0 is the CLB's own VIP
-	code2xx      = 2  // CLB's own default is 31: even 503 is healthy
-	ownPort      = -1 // CheckPort: back to the target's port
-	scheduler    = "WRR"
+	fromVIP    = 0  // SourceIpType: probes come from the CLB's address
+	fromProbes = 1  // 100.64.0.0/10, which no route or security group of a VPC has to know
+	code2xx    = 2  // CLB's own default is 31: even 503 is healthy
+	ownPort    = -1 // CheckPort: back to the target's port
+	byWeight   = "WRR"
+	mutual     = "MUTUAL"
+	oneWay     = "UNIDIRECTIONAL"
 )
 
-// settings are what listeners of one CreateListener request have in common.
-type settings struct {
-	protocol lbsync.Protocol
-	check    lbsync.HealthCheck
-	session  time.Duration
-}
-
-// CreateListeners implements lbsync.API: one request for all listeners that differ in port and name alone, and one for
-// each of them if CLB refuses that.
+// CreateListeners implements lbsync.API: one request for all listeners that differ in port and name alone, or for all rules of a
+// listener, and one for each of them if CLB refuses that.
 func (c *Client) CreateListeners(ctx context.Context, lb string, listeners []lbsync.Listener) ([]string, error) {
 	ids := make([]string, len(listeners))
 	var refused lbsync.Refusals
 	for _, group := range groups(listeners) {
-		for parts := slices.Collect(slices.Chunk(group, portsPerCreate)); len(parts) > 0; {
+		create, most := c.createListeners, portsPerCreate
+		if listeners[group[0]].Rule() {
+			create, most = c.createRules, rulesPerCreate
+		}
+		for parts := slices.Collect(slices.Chunk(group, most)); len(parts) > 0; {
 			part := parts[0]
 			parts = parts[1:]
-			made, err := c.createListeners(ctx, lb, listeners, part)
+			made, err := create(ctx, lb, listeners, part)
 			switch {
 			case err == nil:
 				for n, i := range part {
@@ -68,9 +69,23 @@ func (c *Client) createListeners(ctx context.Context, lb string, listeners []lbs
 	req := clbapi.NewCreateListenerRequest()
 	req.LoadBalancerId = &lb
 	req.Protocol = new(string(first.Protocol))
-	req.HealthCheck = healthCheck(first.Check, false)
-	req.SessionExpireTime = new(int64(first.SessionExpire / time.Second))
-	req.Scheduler = new(scheduler)
+	if !layer7(first.Protocol) {
+		req.HealthCheck = healthCheck(first, false)
+		req.Scheduler = new(first.Scheduler.String())
+	}
+	if transparent(first.Protocol) {
+		req.SessionExpireTime = new(int64(first.SessionExpire / time.Second))
+	}
+	if first.IdleTimeout > 0 {
+		req.IdleConnectTimeout = new(int64(first.IdleTimeout / time.Second))
+	}
+	if first.SNI {
+		req.SniSwitch = new(int64(1))
+	}
+	if first.KeepAlive {
+		req.KeepaliveEnable = new(int64(1))
+	}
+	req.Certificate, req.MultiCertInfo = certificate(first.Certificate)
 	for _, i := range part {
 		req.Ports = append(req.Ports, new(int64(listeners[i].Port)))
 		req.ListenerNames = append(req.ListenerNames, new(listeners[i].Name))
@@ -87,45 +102,124 @@ func (c *Client) createListeners(ctx context.Context, lb string, listeners []lbs
 	return made, nil
 }
 
-// groups returns the indices of listeners with equal settings, in the order of their first.
+// groups returns the indices of listeners with equal settings, and of rules of one listener, in the order of their first.
 func groups(listeners []lbsync.Listener) [][]int {
 	var out [][]int
-	at := map[settings]int{}
+	at := map[lbsync.Listener]int{}
 	for i, l := range listeners {
-		s := settings{l.Protocol, l.Check, l.SessionExpire}
-		n, ok := at[s]
+		// What is left is what one request has in common.
+		l.Port, l.Name = 0, ""
+		if l.Rule() {
+			l = lbsync.Listener{ID: l.ID, ListenerKey: lbsync.ListenerKey{Domain: "any"}}
+		}
+		n, ok := at[l]
 		if !ok {
 			n = len(out)
-			at[s], out = n, append(out, nil)
+			at[l], out = n, append(out, nil)
 		}
 		out[n] = append(out[n], i)
 	}
 	return out
 }
 
-// ModifyListener implements lbsync.API. It sends every setting: what is left out stays as it was.
-func (c *Client) ModifyListener(ctx context.Context, lb string, to lbsync.Listener) error {
+func layer7(p lbsync.Protocol) bool { return p == lbsync.HTTP || p == lbsync.HTTPS }
+
+// transparent reports whether a listener ends no TLS and knows no requests: CLB has some settings for those alone.
+func transparent(p lbsync.Protocol) bool { return p == lbsync.TCP || p == lbsync.UDP }
+
+// ModifyListener implements lbsync.API. It sends every setting: what is left out stays as it was. Not so the idle timeout, which
+// some accounts may not set: it is sent if it is to be another one.
+func (c *Client) ModifyListener(ctx context.Context, lb string, ch lbsync.ListenerChange) error {
+	to := ch.To
 	if err := named("ModifyListener", to.ListenerKey, to.ID); err != nil {
 		return err
 	}
+	if to.Rule() {
+		return c.modifyRule(ctx, lb, ch)
+	}
 	req := clbapi.NewModifyListenerRequest()
 	req.LoadBalancerId, req.ListenerId, req.ListenerName = &lb, &to.ID, &to.Name
-	req.HealthCheck = healthCheck(to.Check, true)
-	req.SessionExpireTime = new(int64(to.SessionExpire / time.Second))
-	req.Scheduler = new(scheduler)
+	if !layer7(to.Protocol) {
+		req.HealthCheck = healthCheck(to, true)
+		req.Scheduler = new(to.Scheduler.String())
+	} else if to.KeepAlive != ch.From.KeepAlive {
+		req.KeepaliveEnable = new(number(to.KeepAlive))
+	}
+	if transparent(to.Protocol) {
+		req.SessionExpireTime = new(int64(to.SessionExpire / time.Second))
+	}
+	if to.IdleTimeout != ch.From.IdleTimeout {
+		req.IdleConnectTimeout = new(int64(cmp.Or(to.IdleTimeout, to.Protocol.IdleDefault()) / time.Second))
+	}
+	if to.SNI {
+		req.SniSwitch = new(int64(1))
+	}
+	req.Certificate, req.MultiCertInfo = certificate(to.Certificate)
 	_, err := change(ctx, c, lb, []string{to.ID}, "ModifyListener", c.clb.ModifyListenerWithContext, req)
 	return err
 }
 
-// DeleteListeners implements lbsync.API. CLB refuses a request that names one listener that is gone, so the rest is asked
-// for again without it.
+func number(is bool) int64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+// certificate is what a certificate is sent as: one, or several of different algorithms; nil for none.
+func certificate(c lbsync.Certificate) (*clbapi.CertificateInput, *clbapi.MultiCertInfo) {
+	if c.IDs == "" {
+		return nil, nil
+	}
+	mode, ids := oneWay, strings.Split(c.IDs, ",")
+	if c.CA != "" {
+		mode = mutual
+	}
+	if len(ids) == 1 {
+		one := &clbapi.CertificateInput{SSLMode: &mode, CertId: &ids[0]}
+		if c.CA != "" {
+			one.CertCaId = &c.CA
+		}
+		return one, nil
+	}
+	many := &clbapi.MultiCertInfo{SSLMode: &mode}
+	if c.CA != "" {
+		ids = append(ids, c.CA)
+	}
+	for i := range ids {
+		many.CertList = append(many.CertList, &clbapi.CertInfo{CertId: &ids[i]})
+	}
+	return nil, many
+}
+
+// certificateOf is a certificate in lbsync's words.
+func certificateOf(c *clbapi.CertificateOutput) lbsync.Certificate {
+	if c == nil || deref(c.CertId) == "" {
+		return lbsync.Certificate{}
+	}
+	out := lbsync.Certificate{IDs: strings.Join(append([]string{*c.CertId}, values(c.ExtCertIds)...), ",")}
+	if deref(c.SSLMode) == mutual {
+		out.CA = deref(c.CertCaId)
+	}
+	return out
+}
+
+// DeleteListeners implements lbsync.API. CLB refuses a request that names one listener, or rule, that is gone, so the rest is
+// asked for again without it.
 func (c *Client) DeleteListeners(ctx context.Context, lb string, listeners []lbsync.Listener) error {
-	ids := make([]string, 0, len(listeners))
+	var ids, rules []string
 	for _, l := range listeners {
 		if err := named(actionDeleteListeners, l.ListenerKey, l.ID); err != nil {
 			return err
 		}
-		ids = append(ids, l.ID)
+		if l.Rule() {
+			rules = append(rules, l.ID)
+		} else {
+			ids = append(ids, l.ID)
+		}
+	}
+	if err := c.deleteRules(ctx, lb, rules); err != nil {
+		return err
 	}
 	for part := range slices.Chunk(ids, listenersPerDelete) {
 		if err := c.deleteListeners(ctx, lb, part); err != nil {
@@ -185,8 +279,9 @@ func (c *Client) listeners(ctx context.Context, lb string) ([]*clbapi.Listener, 
 	return have, nil
 }
 
-// healthCheck is a check as CLB takes it. reset undoes what an earlier check may have set.
-func healthCheck(h lbsync.HealthCheck, reset bool) *clbapi.HealthCheck {
+// healthCheck is a listener's or rule's check as CLB takes it. reset undoes what an earlier check may have set.
+func healthCheck(l lbsync.Listener, reset bool) *clbapi.HealthCheck {
+	h := l.Check
 	if !h.On {
 		return &clbapi.HealthCheck{HealthSwitch: new(int64(0))}
 	}
@@ -197,18 +292,31 @@ func healthCheck(h lbsync.HealthCheck, reset bool) *clbapi.HealthCheck {
 		TimeOut:      new(int64(h.Timeout / time.Second)),
 		HealthNum:    new(int64(h.Healthy)),
 		UnHealthNum:  new(int64(h.Unhealthy)),
-		SourceIpType: new(int64(sourceProbes)),
+		SourceIpType: new(int64(fromProbes)),
+	}
+	if h.FromVIP {
+		out.SourceIpType = new(int64(fromVIP))
 	}
 	switch {
 	case h.Port != 0:
 		out.CheckPort = new(int64(h.Port))
-	case reset:
+	case reset && transparent(l.Protocol):
 		out.CheckPort = new(int64(ownPort))
 	}
-	if h.Type == lbsync.CheckHTTP {
-		out.HttpCode = new(int64(code2xx))
-		out.HttpVersion = new("HTTP/1.1") // mandatory here, with the domain
-		out.HttpCheckMethod = new("GET")  // HEAD is the default, which many a health handler does not answer
+	if h.Type == lbsync.CheckHTTP || h.Type == lbsync.CheckHTTPS {
+		out.HttpCode = new(int64(cmp.Or(h.Codes, code2xx)))
+		out.HttpCheckMethod = new("GET") // HEAD is CLB's default, which many a health handler does not answer
+		if h.Head {
+			out.HttpCheckMethod = new("HEAD")
+		}
+		if !l.Rule() { // mandatory there, with the domain
+			out.HttpVersion = new("HTTP/1.1")
+			if h.HTTP10 {
+				out.HttpVersion = new("HTTP/1.0")
+			}
+		}
+	}
+	if h.Type != lbsync.CheckTCP && h.Type != lbsync.CheckPing {
 		out.HttpCheckPath, out.HttpCheckDomain = &h.Path, &h.Domain
 	}
 	return out
@@ -220,39 +328,30 @@ func listener(l *clbapi.Listener) lbsync.Listener {
 		ListenerKey:   lbsync.ListenerKey{Protocol: lbsync.Protocol(deref(l.Protocol)), Port: uint16(deref(l.Port))},
 		ID:            deref(l.ListenerId),
 		Name:          deref(l.ListenerName),
-		Check:         check(l.HealthCheck, deref(l.Protocol)),
 		SessionExpire: time.Duration(deref(l.SessionExpireTime)) * time.Second,
+		Scheduler:     schedulerOf(l.Scheduler),
+		SNI:           deref(l.SniSwitch) == 1,
+		KeepAlive:     deref(l.KeepaliveEnable) == 1,
+		Certificate:   certificateOf(l.Certificate),
 	}
-	if out.Ours() {
-		out.Odd = odd(l, healthCheck(out.Check, true))
+	if !layer7(out.Protocol) {
+		out.Check = check(l.HealthCheck, out.ListenerKey)
+	}
+	if idle := time.Duration(deref(l.IdleConnectTimeout)) * time.Second; transparent(out.Protocol) && idle != out.Protocol.IdleDefault() {
+		out.IdleTimeout = idle
 	}
 	return out
 }
 
-// odd names the settings that this controller never varies and that a listener has otherwise than sent, which is
-// what would be written to it now. What CLB does not answer counts as it should be: it could never be mended.
-func odd(l *clbapi.Listener, sent *clbapi.HealthCheck) string {
-	have := l.HealthCheck
-	if have == nil {
-		have = &clbapi.HealthCheck{}
+func schedulerOf(s *string) lbsync.Scheduler {
+	if deref(s) == byWeight {
+		return ""
 	}
-	var names []string
-	names = deviates(names, "HttpCode", have.HttpCode, sent.HttpCode)
-	names = deviates(names, "HttpVersion", have.HttpVersion, sent.HttpVersion)
-	names = deviates(names, "HttpCheckMethod", have.HttpCheckMethod, sent.HttpCheckMethod)
-	names = deviates(names, "SourceIpType", have.SourceIpType, sent.SourceIpType)
-	names = deviates(names, "Scheduler", l.Scheduler, new(scheduler))
-	return strings.Join(names, ", ")
+	return lbsync.Scheduler(deref(s))
 }
 
-func deviates[T comparable](names []string, name string, have, sent *T) []string {
-	if have == nil || sent == nil || *have == *sent || any(*have) == any("") {
-		return names
-	}
-	return append(names, fmt.Sprintf("%s %v", name, *have))
-}
-
-func check(h *clbapi.HealthCheck, protocol string) lbsync.HealthCheck {
+// check is a check in lbsync's words. What CLB does not answer counts as it should be: it could never be mended.
+func check(h *clbapi.HealthCheck, of lbsync.ListenerKey) lbsync.HealthCheck {
 	if h == nil || deref(h.HealthSwitch) == 0 {
 		return lbsync.HealthCheck{} // CLB still answers with the settings of a check that is off
 	}
@@ -263,18 +362,30 @@ func check(h *clbapi.HealthCheck, protocol string) lbsync.HealthCheck {
 		Timeout:   time.Duration(deref(h.TimeOut)) * time.Second,
 		Healthy:   int(deref(h.HealthNum)),
 		Unhealthy: int(deref(h.UnHealthNum)),
+		FromVIP:   h.SourceIpType != nil && *h.SourceIpType == fromVIP,
 	}
 	if out.Type == "" {
 		out.Type = lbsync.CheckTCP
-		if protocol == string(lbsync.UDP) {
+		switch {
+		case of.Protocol == lbsync.UDP:
 			out.Type = lbsync.CheckPing
+		case of.Rule():
+			out.Type = lbsync.CheckHTTP
 		}
 	}
-	if p := deref(h.CheckPort); p > 0 {
+	if p := deref(h.CheckPort); p > 0 && transparent(of.Protocol) {
 		out.Port = uint16(p)
 	}
-	if out.Type == lbsync.CheckHTTP { // what a former HTTP check leaves behind means nothing
+	// What a former HTTP check leaves behind means nothing to another.
+	if out.Type != lbsync.CheckTCP && out.Type != lbsync.CheckPing {
 		out.Path, out.Domain = deref(h.HttpCheckPath), deref(h.HttpCheckDomain)
+	}
+	if out.Type == lbsync.CheckHTTP || out.Type == lbsync.CheckHTTPS {
+		if code := int(deref(h.HttpCode)); code != code2xx {
+			out.Codes = code
+		}
+		out.Head = deref(h.HttpCheckMethod) == "HEAD"
+		out.HTTP10 = deref(h.HttpVersion) == "HTTP/1.0" && !of.Rule()
 	}
 	return out
 }

@@ -44,6 +44,9 @@ func (c *Client) Observe(ctx context.Context, id string) (lbsync.LoadBalancer, e
 		if l.Ours() {
 			ours = append(ours, l.ID)
 		}
+		for _, rule := range forwardingRules(r, l) {
+			lb.Listeners[rule.ListenerKey] = rule
+		}
 	}
 	for part := range slices.Chunk(ours, listenersPerRead) {
 		if err := c.targets(ctx, id, part, lb.Targets); err != nil {
@@ -80,6 +83,12 @@ func (c *Client) targets(ctx context.Context, lb string, listeners []string, int
 		key := lbsync.ListenerKey{Protocol: lbsync.Protocol(deref(l.Protocol)), Port: uint16(deref(l.Port))}
 		for _, b := range l.Targets {
 			into[lbsync.Binding{Listener: key, Target: target(b)}] = int(deref(b.Weight))
+		}
+		for _, r := range l.Rules {
+			key := ruleKey(key, r.Domain, r.Url)
+			for _, b := range r.Targets {
+				into[lbsync.Binding{Listener: key, Target: target(b)}] = int(deref(b.Weight))
+			}
 		}
 	}
 	return nil
@@ -127,7 +136,8 @@ func (c *Client) health(ctx context.Context, ids []string, into map[string]map[l
 		}
 		for _, l := range lb.Listeners {
 			key := lbsync.ListenerKey{Protocol: lbsync.Protocol(deref(l.Protocol)), Port: uint16(deref(l.Port))}
-			for _, r := range l.Rules {
+			for _, r := range l.Rules { // of other protocols too, which have one without a domain
+				key := ruleKey(key, r.Domain, r.Url)
 				for _, t := range r.Targets {
 					of[lbsync.Binding{Listener: key, Target: probed(t)}] = health(t)
 				}
@@ -135,6 +145,14 @@ func (c *Client) health(ctx context.Context, ids []string, into map[string]map[l
 		}
 	}
 	return nil
+}
+
+// ruleKey is the key of a rule of a listener; that of the listener itself if it has no rules.
+func ruleKey(of lbsync.ListenerKey, domain, url *string) lbsync.ListenerKey {
+	if layer7(of.Protocol) {
+		of.Domain, of.URL = deref(domain), deref(url)
+	}
+	return of
 }
 
 // probed is the target that a health is of. Unlike DescribeTargets, the answer has no type.

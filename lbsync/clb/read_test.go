@@ -231,14 +231,15 @@ func TestSettingsThatWereTurnedAreSeenAndSetRight(t *testing.T) {
 	for name, test := range map[string]struct {
 		check map[string]any
 		more  map[string]any
-		odd   string
+		want  func(*lbsync.Listener)
 	}{
-		"503 counts as healthy":       {map[string]any{"HttpCode": 31}, nil, "HttpCode 31"},
-		"another version of HTTP":     {map[string]any{"HttpVersion": "HTTP/1.0"}, nil, "HttpVersion HTTP/1.0"},
-		"a method nobody answers":     {map[string]any{"HttpCheckMethod": "HEAD"}, nil, "HttpCheckMethod HEAD"},
-		"probes from the VIP":         {map[string]any{"SourceIpType": 0}, nil, "SourceIpType 0"},
-		"weights that count for less": {nil, map[string]any{"Scheduler": "LEAST_CONN"}, "Scheduler LEAST_CONN"},
-		"two at once":                 {map[string]any{"HttpCode": 6}, map[string]any{"Scheduler": "LEAST_CONN"}, "HttpCode 6, Scheduler LEAST_CONN"},
+		"503 counts as healthy":       {map[string]any{"HttpCode": 31}, nil, func(l *lbsync.Listener) { l.Check.Codes = 31 }},
+		"another version of HTTP":     {map[string]any{"HttpVersion": "HTTP/1.0"}, nil, func(l *lbsync.Listener) { l.Check.HTTP10 = true }},
+		"a method nobody answers":     {map[string]any{"HttpCheckMethod": "HEAD"}, nil, func(l *lbsync.Listener) { l.Check.Head = true }},
+		"probes from the VIP":         {map[string]any{"SourceIpType": 0}, nil, func(l *lbsync.Listener) { l.Check.FromVIP = true }},
+		"weights that count for less": {nil, map[string]any{"Scheduler": "LEAST_CONN"}, func(l *lbsync.Listener) { l.Scheduler = lbsync.LeastConn }},
+		"connections forgotten early": {nil, map[string]any{"IdleConnectTimeout": 60}, func(l *lbsync.Listener) { l.IdleTimeout = time.Minute }},
+		"two at once":                 {map[string]any{"HttpCode": 6}, map[string]any{"Scheduler": "LEAST_CONN"}, func(l *lbsync.Listener) { l.Check.Codes, l.Scheduler = 6, lbsync.LeastConn }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			simulated(t, nil, func(t *testing.T, w world) {
@@ -254,8 +255,10 @@ func TestSettingsThatWereTurnedAreSeenAndSetRight(t *testing.T) {
 				w.console("ModifyListener", edit)
 				<-time.After(time.Minute)
 				seen := w.observe(now.Instance.ID)
-				if got := seen.Listeners[key(lbsync.TCP, 80)].Odd; got != test.odd {
-					t.Errorf("odd %q, want %q", got, test.odd)
+				want := now.Listeners[key(lbsync.TCP, 80)]
+				test.want(&want)
+				if got := seen.Listeners[key(lbsync.TCP, 80)]; got != want {
+					t.Errorf("got %+v, want %+v", got, want)
 				}
 				if drift := lbsync.Drift(now, seen); len(drift) != 1 || drift[0].What != lbsync.ListenerSettings {
 					t.Errorf("drift %v", drift)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -99,7 +100,7 @@ func inBatches(changes []lbsync.Change, action string, send func(part []lbsync.C
 		failed, message, requestID, err := send(part, ids)
 		if err == nil && len(failed) > 0 {
 			err = partial(action, failed, keys, message, requestID)
-			part = slices.DeleteFunc(slices.Clone(part), func(ch lbsync.Change) bool { return !slices.Contains(failed, ch.ListenerID) })
+			part = slices.DeleteFunc(slices.Clone(part), func(ch lbsync.Change) bool { return !slices.ContainsFunc(failed, fails(ch.ListenerID)) })
 		}
 		switch {
 		case err == nil || len(part) == 0:
@@ -139,14 +140,23 @@ func unlessNone(r lbsync.Refusals) error {
 	return r
 }
 
+// fails reports whether an ID in CLB's answer means a listener or rule: CLB may name either for a rule.
+func fails(id string) func(string) bool {
+	parent, rule := location(id)
+	return func(failed string) bool { return failed == parent || rule != "" && failed == rule }
+}
+
 // partial is the error of a batch that succeeded but for some listeners.
 func partial(action string, failed []string, keys map[string]lbsync.ListenerKey, message, requestID string) error {
 	slices.Sort(failed)
 	names := make([]string, len(failed))
 	for i, id := range failed {
 		names[i] = id
-		if k, ok := keys[id]; ok {
-			names[i] = fmt.Sprintf("%s (%s)", k, id)
+		for _, full := range slices.Sorted(maps.Keys(keys)) {
+			if fails(full)(id) {
+				names[i] = fmt.Sprintf("%s (%s)", keys[full], id)
+				break
+			}
 		}
 	}
 	c := Meaning(action, "FailedOperation", message)
@@ -165,7 +175,8 @@ func partial(action string, failed []string, keys map[string]lbsync.ListenerKey,
 func batchTargets(changes []lbsync.Change, weight bool) []*clbapi.BatchTarget {
 	out := make([]*clbapi.BatchTarget, len(changes))
 	for i, ch := range changes {
-		t := &clbapi.BatchTarget{ListenerId: &changes[i].ListenerID, Port: new(int64(ch.Target.Port))}
+		listener, rule := location(changes[i].ListenerID)
+		t := &clbapi.BatchTarget{ListenerId: &listener, LocationId: optional(rule), Port: new(int64(ch.Target.Port))}
 		t.InstanceId, t.EniIp = host(ch.Target)
 		if weight {
 			t.Weight = new(int64(ch.Weight)) // an explicit 0 too: left out it would be 10
@@ -182,7 +193,8 @@ func weightRules(changes []lbsync.Change) []*clbapi.RsWeightRule {
 	for i, ch := range changes {
 		r := open[ch.ListenerID]
 		if r == nil || len(r.Targets) == targetsPerRule {
-			r = &clbapi.RsWeightRule{ListenerId: &changes[i].ListenerID}
+			listener, rule := location(changes[i].ListenerID)
+			r = &clbapi.RsWeightRule{ListenerId: &listener, LocationId: optional(rule)}
 			open[ch.ListenerID], out = r, append(out, r)
 		}
 		t := &clbapi.Target{Port: new(int64(ch.Target.Port)), Weight: new(int64(ch.Weight))}

@@ -190,6 +190,9 @@ func contains(have []*clbapi.Listener, ids []string) bool {
 	known := map[string]bool{}
 	for _, l := range have {
 		known[deref(l.ListenerId)] = true
+		for _, r := range l.Rules {
+			known[ruleID(deref(l.ListenerId), deref(r.LocationId))] = true
+		}
 	}
 	for _, id := range ids {
 		if !known[id] {

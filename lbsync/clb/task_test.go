@@ -29,7 +29,7 @@ var running = map[string]any{"Status": taskRunning}
 
 func modify(ctx context.Context, t *testing.T, c *Client) error {
 	t.Helper()
-	return c.ModifyListener(ctx, "lb-1", lbsync.Listener{ListenerKey: key(lbsync.TCP, 80), ID: "lbl-1", Name: "clbsync-u"})
+	return c.ModifyListener(ctx, "lb-1", lbsync.ListenerChange{To: lbsync.Listener{ListenerKey: key(lbsync.TCP, 80), ID: "lbl-1", Name: "clbsync-u"}})
 }
 
 func TestTask(t *testing.T) {

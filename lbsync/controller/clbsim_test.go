@@ -46,6 +46,7 @@ func newWire(tb testing.TB, key string, objects ...runtime.Object) *wire {
 	cfg.Tasks.Delay = clbsim.Duration(5 * time.Millisecond)
 	cfg.Tasks.Actions = nil
 	cfg.Health.Speedup = 100
+	cfg.Certificates = []clbsim.Certificate{{ID: "certRSA1"}, {ID: "certRSA2"}, {ID: "certOld1", Expired: true}}
 	cfg.RateLimits.Default, cfg.RateLimits.Actions = 0, nil
 	for i := range 4 {
 		cfg.Instances = append(cfg.Instances, clbsim.Instance{ID: fmt.Sprintf("ins-%08d", i+1), PrivateIP: fmt.Sprintf("10.0.0.%d", i+1), Type: "S5.MEDIUM4"})

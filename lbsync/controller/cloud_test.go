@@ -200,16 +200,24 @@ func (f *fakeCloud) CreateListeners(ctx context.Context, id string, listeners []
 			return err
 		}
 		for _, l := range listeners {
-			if _, taken := lb.Listeners[l.ListenerKey]; taken {
-				return f.wrong(refuse(lbsync.Conflict, "CreateListeners", "%s is taken", l.ListenerKey))
+			for k := range lb.Listeners {
+				if k == l.ListenerKey || !l.Rule() && !k.Rule() && k.Port == l.Port && k.Protocol.Transport() == l.Protocol.Transport() {
+					return f.wrong(refuse(lbsync.Conflict, "CreateListeners", "%s is taken", l.ListenerKey))
+				}
 			}
-			if l.Check.Type == lbsync.CheckHTTP && l.Check.Domain == "" || !l.Ours() || l.ID != "" {
+			parent := ""
+			if l.Rule() {
+				parent = lb.Listeners[l.Parent()].ID
+			}
+			if l.Check.Type == lbsync.CheckHTTP && l.Check.Domain == "" || !l.Ours() || l.ID != parent {
 				return f.wrong(refuse(lbsync.Invalid, "CreateListeners", "%+v", l))
 			}
 		}
 		for _, l := range listeners {
 			f.ids++
-			l.ID = fmt.Sprintf("lbl-%d", f.ids)
+			if l.ID = fmt.Sprintf("lbl-%d", f.ids); l.Rule() {
+				l.ID = fmt.Sprintf("%s/loc-%d", lb.Listeners[l.Parent()].ID, f.ids)
+			}
 			lb.Listeners[l.ListenerKey] = l
 			ids = append(ids, l.ID)
 		}
@@ -218,7 +226,8 @@ func (f *fakeCloud) CreateListeners(ctx context.Context, id string, listeners []
 	return ids, err
 }
 
-func (f *fakeCloud) ModifyListener(ctx context.Context, id string, to lbsync.Listener) error {
+func (f *fakeCloud) ModifyListener(ctx context.Context, id string, c lbsync.ListenerChange) error {
+	to := c.To
 	return f.do(ctx, id, fmt.Sprintf("ModifyListener %s %s check %s", id, to.ListenerKey, to.Check), func() error {
 		lb, err := f.of("ModifyListener", id)
 		if err != nil {
@@ -251,7 +260,7 @@ func (f *fakeCloud) targets(ctx context.Context, action, id string, changes []lb
 				return f.wrong(refuse(lbsync.Conflict, action, "%s: registered is %v, want %v", c.Binding, ok, there))
 			}
 			for b := range lb.Targets {
-				if b.Target == c.Target && b.Listener != c.Listener && b.Listener.Protocol == c.Listener.Protocol {
+				if b.Target == c.Target && b.Listener != c.Listener && b.Listener.Protocol == c.Listener.Protocol && !b.Listener.Rule() {
 					return f.wrong(refuse(lbsync.Conflict, action, "%s: %s has the target", c.Binding, b.Listener))
 				}
 			}
@@ -327,12 +336,9 @@ func (f *fakeCloud) DeleteListeners(ctx context.Context, id string, listeners []
 			if have, ok := lb.Listeners[l.ListenerKey]; ok && !have.Ours() {
 				return f.wrong(refuse(lbsync.Denied, "DeleteListeners", "%s %q is somebody else's", l.ListenerKey, have.Name))
 			}
-			delete(lb.Listeners, l.ListenerKey)
-			for b := range lb.Targets {
-				if b.Listener == l.ListenerKey {
-					delete(lb.Targets, b)
-				}
-			}
+			gone := func(k lbsync.ListenerKey) bool { return k == l.ListenerKey || k.Parent() == l.ListenerKey }
+			maps.DeleteFunc(lb.Listeners, func(k lbsync.ListenerKey, _ lbsync.Listener) bool { return gone(k) })
+			maps.DeleteFunc(lb.Targets, func(b lbsync.Binding, _ int) bool { return gone(b.Listener) })
 		}
 		return nil
 	})

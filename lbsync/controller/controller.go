@@ -49,6 +49,8 @@ type Controller struct {
 	healths   *healths
 	pods      *pods
 	gates     *gates // nil: readiness gates are not worked on
+	secrets   *secrets
+	configs   *configs // nil: TkeServiceConfigs are not followed
 	queue     *queue
 	memory    memory
 	orphans   orphans
@@ -80,6 +82,7 @@ func New(cfg Config) (*Controller, error) {
 	if c.pods, err = newPods(c, cfg); err != nil {
 		return nil, err
 	}
+	c.secrets, c.configs = newSecrets(c), newConfigs(c, cfg)
 	if cfg.Settings.Gate.Enabled && !cfg.DryRun {
 		c.gates = newGates(c)
 	}
@@ -101,10 +104,13 @@ func (c *Controller) Run(ctx context.Context) {
 
 	var lookups, workers sync.WaitGroup
 	lookups.Go(func() { c.instances.run(ctx) })
+	lookups.Go(func() { c.configs.run(ctx) })
 	if c.waitForCaches(ctx) {
 		c.quota.first(ctx)
 		c.pods.first(ctx, c.settings)
+		c.configs.first(ctx)
 		lookups.Go(func() { c.quota.run(ctx) })
+		lookups.Go(func() { c.secrets.run(ctx, c.neededSecrets) })
 		lookups.Go(func() { c.watchOrphans(ctx) })
 		lookups.Go(func() { c.pods.run(ctx, c) })
 		logger.Info("Started", "workers", c.workers, "cluster", c.settings.ClusterID, "classOnly", c.settings.ClassOnly, "dryRun", c.dryRun)

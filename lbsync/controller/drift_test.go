@@ -127,7 +127,7 @@ func TestASettingThatCLBDoesNotTakeIsNotWrittenForEver(t *testing.T) {
 		ignore := func() {
 			w.cloud.edit("lb-1", func(lb *lbsync.LoadBalancer) {
 				l := lb.Listeners[web]
-				l.Odd = "SourceIpType 0"
+				l.Check.FromVIP = true
 				lb.Listeners[web] = l
 			})
 		}

@@ -68,6 +68,10 @@ func (c *Controller) withEndpoints(service lbsync.Service) (lbsync.Service, erro
 	}
 	// The order of a cache is random. That of nodes does not matter; of two slices with one address the last counts.
 	slices.SortFunc(endpoints, func(a, b *discoveryv1.EndpointSlice) int { return cmp.Compare(a.Name, b.Name) })
+	if service.Config, err = c.configs.of(svc, service.Options); err != nil {
+		return service, err
+	}
+	service.Secrets = c.secrets.of(svc.Namespace, lbsync.SecretNames(service.Options))
 	service.Slices = endpoints
 	direct := c.settings.Direct(service)
 	if direct {

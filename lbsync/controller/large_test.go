@@ -50,10 +50,12 @@ func (c *instant) CreateListeners(_ context.Context, lb string, listeners []lbsy
 func (c *instant) Tag(context.Context, string, string, string) error               { return c.write() }
 func (c *instant) Untag(context.Context, string, string) error                     { return c.write() }
 func (c *instant) ModifyLoadBalancer(context.Context, lbsync.InstanceChange) error { return c.write() }
-func (c *instant) ModifyListener(context.Context, string, lbsync.Listener) error   { return c.write() }
-func (c *instant) Register(context.Context, string, []lbsync.Change) error         { return c.write() }
-func (c *instant) Reweight(context.Context, string, []lbsync.Change) error         { return c.write() }
-func (c *instant) Deregister(context.Context, string, []lbsync.Change) error       { return c.write() }
+func (c *instant) ModifyListener(context.Context, string, lbsync.ListenerChange) error {
+	return c.write()
+}
+func (c *instant) Register(context.Context, string, []lbsync.Change) error   { return c.write() }
+func (c *instant) Reweight(context.Context, string, []lbsync.Change) error   { return c.write() }
+func (c *instant) Deregister(context.Context, string, []lbsync.Change) error { return c.write() }
 func (c *instant) DeleteListeners(context.Context, string, []lbsync.Listener) error {
 	return c.write()
 }

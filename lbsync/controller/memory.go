@@ -66,6 +66,7 @@ type state struct {
 	held    time.Time // since when a removal is held; zero: none is
 	tuned   time.Time // when weights were last changed among open targets
 
+	config  error                      // what kept the TkeServiceConfig that is made for the Service from being written; nil: nothing
 	awaited map[lbsync.Binding]awaited // targets whose health is to be measured
 	asked   time.Time                  // when health was last read, or a target registered that is waited for
 

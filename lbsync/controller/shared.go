@@ -238,6 +238,8 @@ func (s *sharing) pursue(ctx context.Context, begun time.Time) error {
 		}
 	}
 	actual := *r.actual
+	s.desired = lbsync.Complete(actual, s.desired)
+	s.skips = append(s.skips, lbsync.Replaced(actual, s.desired)...)
 	s.skips = append(s.skips, lbsync.Foreign(actual, s.desired)...)
 	s.skips = append(s.skips, r.tag...)
 	s.desired = s.snap.KeepPods(actual, s.desired)
@@ -407,6 +409,9 @@ func (s *sharing) tell(ctx context.Context, p *party, found bool, failure error,
 	}
 	if !p.live {
 		return out
+	}
+	if failure == nil && found && !p.stays && !p.Leaving {
+		out.err = errors.Join(out.err, s.configs.auto(ctx, p.Service.Service, p.Options.ConfigAuto, s.snap.Sections(s.snap.ServiceOf(p.UID))))
 	}
 	later, err := s.publish(ctx, p.seat, p.Service.Service, f, s.r.failures)
 	s.again = soonest(s.again, later)

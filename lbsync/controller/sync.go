@@ -73,6 +73,7 @@ func (c *Controller) sync(ctx context.Context, k key, r *state, d due) (again ti
 
 // ensure takes the CLB of a Service towards what the Service asks for, and makes known how far it got.
 func (c *Controller) ensure(ctx context.Context, r *state, svc *corev1.Service, d due) (time.Duration, outcome) {
+	r.config = nil
 	svc, again, f := c.pursue(ctx, r, svc, d)
 	out := outcome{present: f.Actual.Present, ingress: lbsync.Ingress(f.Actual.Instance, f.Options.IPMode), refused: blocker(f.Skips), err: f.Failure}
 	if c.dryRun {
@@ -80,7 +81,7 @@ func (c *Controller) ensure(ctx context.Context, r *state, svc *corev1.Service, 
 	}
 	// What works already is made known even if something else does not.
 	later, err := c.publish(ctx, r.seat, svc, f, r.failures)
-	out.err = errors.Join(out.err, err)
+	out.err = errors.Join(out.err, err, r.config)
 	return soonest(again, later), out
 }
 
@@ -180,6 +181,7 @@ func (c *Controller) pursue(ctx context.Context, r *state, svc *corev1.Service, 
 		r.refused = nil
 	}
 	begun := time.Now()
+	c.secrets.read(ctx, svc, d.changed)
 	f := c.look(ctx, r, svc, begun)
 	if f.Failure != nil || lbsync.Blocked(f.Skips) {
 		return svc, 0, f
@@ -197,6 +199,7 @@ func (c *Controller) pursue(ctx context.Context, r *state, svc *corev1.Service, 
 		c.memory.yield(svc.UID, ownKey(svc))
 		return svc, 0, f
 	}
+	r.config = c.configs.auto(ctx, svc, f.Options.ConfigAuto, f.Sections)
 	if f.Actual.Present || len(f.Desired.Listeners) > 0 {
 		now, err := c.prepare(ctx, svc, f)
 		if err != nil {
@@ -233,6 +236,7 @@ func (c *Controller) look(ctx context.Context, r *state, svc *corev1.Service, no
 	f.Options = snap.Services[0].Options
 	f.PlanOnly = f.Options.PlanOnly
 	f.Desired, f.Skips = lbsync.Desired(snap)
+	f.Sections = snap.Sections(snap.Services[0])
 	if lbsync.Blocked(f.Skips) {
 		c.report(ctx, r.seat, f.Skips)
 		return f
@@ -251,7 +255,9 @@ func (c *Controller) look(ctx context.Context, r *state, svc *corev1.Service, no
 			return f
 		}
 	}
+	f.Desired = lbsync.Complete(f.Actual, f.Desired)
 	f.Skips = append(f.Skips, lbsync.Fixed(f.Actual, f.Desired)...)
+	f.Skips = append(f.Skips, lbsync.Replaced(f.Actual, f.Desired)...)
 	f.Skips = append(f.Skips, lbsync.Foreign(f.Actual, f.Desired)...)
 	f.Skips = append(f.Skips, lbsync.Kept(f.Actual, f.Options)...)
 	f.Desired = snap.KeepPods(f.Actual, f.Desired)

@@ -140,6 +140,8 @@ func resourceOf(o runtime.Object) schema.GroupVersionResource {
 		return corev1.SchemeGroupVersion.WithResource("nodes")
 	case *corev1.Pod:
 		return corev1.SchemeGroupVersion.WithResource("pods")
+	case *corev1.Secret:
+		return corev1.SchemeGroupVersion.WithResource("secrets")
 	case *discoveryv1.EndpointSlice:
 		return discoveryv1.SchemeGroupVersion.WithResource("endpointslices")
 	}
