@@ -6,7 +6,8 @@
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LDFLAGS     := -s -w -X github.com/clbsync/clbsync/internal/version.version=$(VERSION)
+COMMIT      := $(shell git describe --always --abbrev=40 --exclude '*' --dirty 2>/dev/null)
+LDFLAGS     := -s -w -X github.com/clbsync/clbsync/internal/version.version=$(VERSION) -X github.com/clbsync/clbsync/internal/version.commit=$(COMMIT) -X k8s.io/client-go/pkg/version.gitVersion=$(VERSION) -X k8s.io/client-go/pkg/version.gitCommit=$(COMMIT)
 LINT        := go tool -modfile=go.tool.mod golangci-lint
 LAB         := cd lab && CGO_ENABLED=0 go run ./cmd/lab
 LAB_NAME    ?= default
@@ -37,11 +38,26 @@ sim: ## Run the simulated CLB alone, on loopback.
 
 .PHONY: build
 build: ## The programs, into bin/.
-	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+.PHONY: images
+images: ## The container images, for amd64 and arm64, with no container engine, into bin/images/ (on Debian; IMAGES_FLAGS="-arch amd64").
+	@go run ./images/build $(IMAGES_FLAGS)
+
+# What a release consists of. The chart takes its version from the tag, and so do the images that it names.
+.PHONY: dist
+dist: ## All that a release has, into dist/: images with SBOMs, the chart, kubectl-clb for each system, checksums.
+	@rm -rf dist && mkdir -p dist
+	go run ./images/build -fresh -version $(VERSION) -out dist
+	go tool -modfile=go.tool.mod helm package charts/clbsync --version $(VERSION:v%=%) --app-version $(VERSION) --destination dist
+	@if [ -d cmd/kubectl-clb ]; then for target in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64; do \
+	  os=$${target%/*} arch=$${target#*/} out=kubectl-clb_$${target%/*}_$${target#*/}; [ $$os != windows ] || out=$$out.exe; \
+	  GOOS=$$os GOARCH=$$arch go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o dist/$$out ./cmd/kubectl-clb; done; fi
+	@cd dist && rm -f SHA256SUMS && sha256sum -- * > SHA256SUMS
 
 .PHONY: update
 update: ## Rewrite golden files and the reference pages that come out of the code.
-	go test ./lbsync/... ./provider/... -update
+	go test ./lbsync/... ./provider/... ./charts/... ./internal/manual ./internal/kubectl -update
 
 ##@ Hold it to its word
 
@@ -61,8 +77,12 @@ test-unit: packages ## Pure parts, the real SDK against the simulated CLB, packe
 test-lab: ## A real cluster: Services, packets, source addresses, crashes (PROXY=kube-proxy: without our node agent).
 	@$(LAB) build --product
 	@before="$$($(LAB) list)"; \
-	(cd lab && CLBSYNC_E2E_PROXY=$(PROXY) go test -vet=off -timeout 25m $$(go list ./... | grep -v /lab/churn) && go test -vet=off -count=1 -timeout 25m ./churn); \
+	(cd lab && CLBSYNC_E2E_PROXY=$(PROXY) go test -vet=off -timeout 25m $$(go list ./... | grep -v -e /lab/churn -e /lab/install) && go test -vet=off -count=1 -timeout 25m ./install && go test -vet=off -count=1 -timeout 25m ./churn); \
 	if [[ "$$before" == "there is no lab" ]]; then $(LAB) check-clean; else echo "other labs were running before: not looking for traces"; fi
+
+.PHONY: install-test
+install-test: ## The chart by Helm on a real cluster, from our images: each preset, an upgrade under load, rights, what an uninstallation leaves.
+	@cd lab && go test -vet=off -count=1 -v -timeout 25m ./install
 
 .PHONY: churn
 churn: ## What clients lose while pods, nodes, policies and controllers change, beside the stock behaviour, as a table.
@@ -101,6 +121,6 @@ e2e: ## The upstream suite, [Feature:LoadBalancer], against the lab with our con
 
 .PHONY: help
 help: ## This page.
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .DEFAULT_GOAL := help

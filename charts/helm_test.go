@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -32,7 +34,7 @@ func TestMain(m *testing.M) {
 }
 
 // needed is what every installation with the controller has to say.
-var needed = []string{"--set", "cloudConfig.region=ap-guangzhou,cloudConfig.vpcID=vpc-2ab3c4d5,cloudConfig.clusterID=cls-demo"}
+var needed = []string{"--set-json", `cloudConfig.region="ap-guangzhou"`, "--set-json", `cloudConfig.vpcID="vpc-2ab3c4d5"`, "--set-json", `cloudConfig.clusterID="cls-demo"`}
 
 func with(args ...string) []string { return append(append([]string{}, needed...), args...) }
 
@@ -52,7 +54,8 @@ func template(t *testing.T, args ...string) (string, error) {
 	return helm.Helm{Binary: binary, Home: t.TempDir()}.Template(t.Context(), "clbsync", args...)
 }
 
-// render returns the objects, each by kind/name, or kind/namespace/name where it is not in kube-system.
+// render returns the objects, each by kind/name, or kind/namespace/name where it is not in kube-system, with "post-delete:"
+// before it if that is when it is made.
 func render(t *testing.T, args ...string) map[string]*unstructured.Unstructured {
 	t.Helper()
 	text, err := template(t, args...)
@@ -84,6 +87,9 @@ func split(t *testing.T, text string) map[string]*unstructured.Unstructured {
 		if ns := o.GetNamespace(); ns != "" && ns != "kube-system" {
 			key = o.GetKind() + "/" + ns + "/" + o.GetName()
 		}
+		if hook := o.GetAnnotations()["helm.sh/hook"]; hook != "" && hook != "test" {
+			key = hook + ":" + key
+		}
 		if all[key] != nil {
 			t.Fatalf("%s is rendered twice", key)
 		}
@@ -96,7 +102,7 @@ func as[T any](t *testing.T, all map[string]*unstructured.Unstructured, key stri
 	t.Helper()
 	o := all[key]
 	if o == nil {
-		t.Fatalf("no %s among %v", key, keys(all))
+		t.Fatalf("no %s among %v", key, slices.Sorted(maps.Keys(all)))
 	}
 	into := new(T)
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(o.Object, into, true); err != nil {

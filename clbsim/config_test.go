@@ -82,6 +82,19 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"health: {source: 10.0.0.1}", "health.source"},
 		{"assumptions: {registerBound: maybe}", "assumptions.registerBound"},
 		{"publicVIPs: [\"2001:db8::/64\"]", "publicVIPs[0]"},
+		{"publicIPv6VIPs: [10.0.0.0/8]", "publicIPv6VIPs[0]"},
+		{"subnets: [{id: subnet-1, vpc: vpc-2ab3c4d5, cidr: 10.0.0.0/24, ipv6CIDR: 10.0.0.0/24}]", "subnets[0].ipv6CIDR"},
+		{"health: {proxy: 10.0.0.1}", "health.proxy"},
+		{"certificates: [{id: a}, {id: a}]", "certificates[1].id"},
+		{"certificates: [{domains: [a]}]", "certificates[0].id"},
+		{"certificates: [{id: a, algorithm: DSA}]", "certificates[0].algorithm"},
+		{"securityGroups: [{id: sg-1, region: ap-nowhere}]", "securityGroups[0].region"},
+		{"loadBalancers: [{id: web}]", "loadBalancers[0].id"},
+		{"loadBalancers: [{id: lb-foreign1, type: INTERNAL}]", "loadBalancers[0].subnet"},
+		{"loadBalancers: [{id: lb-foreign1, vpc: vpc-nothere1}]", "loadBalancers[0].vpc"},
+		{"loadBalancers: [{id: lb-foreign1}, {id: lb-foreign1}]", "loadBalancers[1].id"},
+		{"loadBalancers: [{id: lb-foreign1, vip: 203.0.113.9}, {id: lb-foreign2, vip: 203.0.113.9}]", "loadBalancers[1].vip"},
+		{"assumptions: {defaultDomain: gone}", "assumptions.defaultDomain"},
 	} {
 		_, err := Parse([]byte(tc.yaml))
 		if err == nil || !strings.Contains(err.Error(), tc.want) {

@@ -4,11 +4,8 @@ package lbsync
 
 import (
 	"fmt"
-	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
-
-	"github.com/clbsync/clbsync/lbsync/annotation"
 )
 
 const nameMax = 80
@@ -29,40 +26,76 @@ func Desired(s Snapshot) (LoadBalancer, []Skip) {
 		TargetQuota:    s.TargetQuota,
 		RemovalAllowed: first.Options.AllowRemoval,
 	}
+	if s.Existing != "" {
+		lb.Present, lb.Instance, skips = true, Instance{ID: s.Existing}, nil
+		lb.RemovalAllowed = false // of each Service by itself
+	}
 	var hosts *Hosts
+	var parts []part
 	for _, svc := range s.Services {
-		if !s.Settings.Wants(svc.Service) {
+		if svc.Leaving || !s.Settings.Wants(svc.Service) {
+			if s.Existing != "" && (svc.Options.Skip || svc.Options.PlanOnly) {
+				parts = append(parts, part{svc, s.Actual.Of(svc.UID, LoadBalancer{})})
+			}
 			continue
 		}
-		if !lb.Present {
+		if hosts == nil {
 			lb.Present = true
 			hosts = s.shared()
 			lb.Known, lb.Doubtful = hosts.known, hosts.doubtful
 			skips = append(skips, hosts.skips...)
 		}
-		skips = append(skips, s.service(&lb, svc, hosts)...)
+		if s.Existing == "" {
+			skips = append(skips, s.service(&lb, svc, hosts)...)
+			continue
+		}
+		p := part{svc, LoadBalancer{Listeners: map[ListenerKey]Listener{}, Targets: map[Binding]int{}, Idle: map[ListenerKey]bool{}, Answering: map[ListenerKey]Answering{}, RemovalAllowed: svc.Options.AllowRemoval}}
+		switch own, stays := s.stays(svc); {
+		case stays:
+			p.lb = s.Actual.Of(svc.UID, LoadBalancer{})
+			skips = append(skips, own...)
+		default:
+			skips = append(skips, of(svc, append(s.service(&p.lb, svc, hosts), s.adoption(svc)...))...)
+		}
+		parts = append(parts, p)
+	}
+	if s.Existing != "" {
+		skips = append(skips, s.share(&lb, parts)...)
+	}
+	if lb.Present && first.Options.ExistingID == "" {
+		ranges, _ := SourceRanges(first)
+		lb.Instance.Access = access(ranges, lb.Listeners)
 	}
 	return lb, skips
 }
 
 // service adds what one Service asks for to lb.
 func (s Snapshot) service(lb *LoadBalancer, svc Service, hosts *Hosts) []Skip {
-	skips := append(manifestSkips(svc), svc.Config.skips()...)
-	choice, notSelected := hosts.selected(svc)
-	skips = append(skips, notSelected...)
+	ranges, wrong := SourceRanges(svc)
+	skips := append(manifestSkips(svc), rangeSkips(svc, ranges, wrong)...)
+	skips = append(skips, svc.Config.skips()...)
+	skips = append(skips, familySkips(svc, s.CLB)...)
+	skips = append(skips, ignoredSkips(svc, s.Settings.Direct(svc))...)
+	var choice choice
+	if s.Settings.Direct(svc) {
+		skips = append(skips, podSkips(svc)...)
+	} else {
+		var notSelected []Skip
+		choice, notSelected = hosts.selected(svc, s.naming(svc))
+		skips = append(skips, notSelected...)
+	}
 	for _, port := range svc.Spec.Ports {
 		listeners, portSkips := s.listeners(svc, port)
 		skips = append(skips, portSkips...)
 		for _, listener := range listeners {
-			skips = append(skips, s.add(lb, svc, port, listener, choice)...)
+			skips = append(skips, s.add(lb, svc, port, listener, choice, hosts)...)
 		}
 	}
 	return skips
 }
 
 // add adds a listener of a Service port to lb, with its targets.
-func (s Snapshot) add(lb *LoadBalancer, svc Service, port corev1.ServicePort, listener wanted, choice choice) []Skip {
-	var skips []Skip
+func (s Snapshot) add(lb *LoadBalancer, svc Service, port corev1.ServicePort, listener wanted, choice choice, hosts *Hosts) []Skip {
 	if other, taken := lb.taken(listener.Listener); taken {
 		if listener.Rule() {
 			return nil // said of its parent
@@ -80,26 +113,7 @@ func (s Snapshot) add(lb *LoadBalancer, svc Service, port corev1.ServicePort, li
 	if listener.Protocol.layer7() && !listener.Rule() {
 		return nil // its rules have the targets
 	}
-	nodes := endpointsOf(svc, port)
-	if nodes.none() {
-		lb.Idle[listener.ListenerKey] = true
-	}
-	lb.Answering[listener.ListenerKey] = answering(svc, port, nodes)
-	bound := weights(svc, listener.Protocol, nodes, choice)
-	if quota := s.TargetQuota; quota > 0 && len(bound) > quota {
-		skips = append(skips, Skip{Object: portName(port), Reason: QuotaExceeded, Warning: true, Message: fmt.Sprintf(
-			"Port %s is bound to %d of %d nodes, since CLB takes %d targets per listener (quota TOTAL_TARGET_BIND_QUOTA); ask for a larger quota, or choose nodes with the annotation %s",
-			portName(port), quota, len(bound), quota, annotation.Backends)})
-		ready := nodes.ready
-		if !local(svc) {
-			ready = nil // Any node answers: to follow the pods would cost a handover for each that moves.
-		}
-		bound = subset(bound, ready, quota, string(svc.UID))
-	}
-	for _, b := range bound {
-		lb.Targets[Binding{Listener: listener.ListenerKey, Target: b.target(uint16(port.NodePort))}] = b.weight
-	}
-	return skips
+	return s.bind(lb, svc, port, listener.ListenerKey, choice, hosts)
 }
 
 // taken returns the listener that has the place of a new one: the port, in its transport. The place of a rule is taken if its
@@ -120,7 +134,7 @@ func (l LoadBalancer) taken(by Listener) (Listener, bool) {
 
 // manifestSkips returns what is wrong with the Service as a whole.
 func manifestSkips(svc Service) []Skip {
-	var skips []Skip
+	skips := handsOff(svc)
 	warn := func(object string, reason Reason, blocking bool, format string, args ...any) {
 		skips = append(skips, Skip{Object: object, Reason: reason, Warning: true, Blocking: blocking, Message: fmt.Sprintf(format, args...)})
 	}
@@ -131,36 +145,7 @@ func manifestSkips(svc Service) []Skip {
 		}
 		warn("annotation "+p.Name, BadAnnotation, p.Blocking, "Annotation %s has the value %q: %s; %s", p.Name, p.Value, p.Reason, effect)
 	}
-	if families := svc.Spec.IPFamilies; len(families) == 1 && families[0] == corev1.IPv6Protocol {
-		warn("spec.ipFamilies", UnsupportedFamily, true, "spec.ipFamilies is [IPv6]: only IPv4 CLBs are supported, so the Service gets none; add IPv4")
-	}
-	for _, r := range svc.Spec.LoadBalancerSourceRanges {
-		// A CLB that lets everybody in is not what a list of ranges asks for, so there is none at all.
-		if p, err := netip.ParsePrefix(r); err != nil || p.Bits() != 0 {
-			warn("spec.loadBalancerSourceRanges", RangesRefused, true, "spec.loadBalancerSourceRanges has %q: ranges other than 0.0.0.0/0 are not supported yet, and the Service would be open to everybody; "+
-				"remove spec.loadBalancerSourceRanges, or restrict the addresses in a NetworkPolicy or the nodes' security group", r)
-			break
-		}
-	}
-	if svc.Options.WeightByPods && (!local(svc) || !svc.Options.BindNodesOfPods) {
-		warn("annotation "+annotation.WeightByPods, WeightsIgnored, false, "Annotation %s has no effect: it needs externalTrafficPolicy: Local and %s: \"true\"", annotation.WeightByPods, annotation.BindNodesOfPods)
-	}
 	return skips
-}
-
-// answering returns where traffic for a Service port finds somebody: under Cluster each node passes it on.
-func answering(svc Service, port corev1.ServicePort, nodes endpoints) Answering {
-	a := Answering{Port: uint16(port.NodePort)}
-	if !local(svc) {
-		return a
-	}
-	a.Nodes = map[string]bool{}
-	for _, counts := range []map[string]int{nodes.ready, nodes.serving} {
-		for node := range counts {
-			a.Nodes[node] = true
-		}
-	}
-	return a
 }
 
 func local(svc Service) bool {

@@ -28,7 +28,7 @@ func TestScale(t *testing.T) {
 	} {
 		var pods []bound
 		for _, n := range test.pods {
-			pods = append(pods, bound{&host{}, n})
+			pods = append(pods, bound{candidate: &candidate{}, weight: n})
 		}
 		scale(pods, test.weighted)
 		var got []int

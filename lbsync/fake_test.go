@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/clbsync/clbsync/lbsync/annotation"
 )
 
 // fakeCloud is one CLB in memory that refuses what CLB refuses.
@@ -25,6 +27,9 @@ func (f *fakeCloud) CreateLoadBalancer(_ context.Context, want Instance) (Instan
 	want.Attributes = Attributes{PassToTarget: new(false), DeleteProtect: new(false), SnatPro: new(false), SecurityGroups: []string{}, Bandwidth: want.orderedBandwidth()}
 	if want.Order != nil {
 		want.Attributes = Attributes{PassToTarget: want.Order.LoadBalancerPassToTarget, SnatPro: want.Order.SnatPro}.over(want.Attributes)
+	}
+	if want.Order == nil { // CLB always tells the family.
+		want.Order = &annotation.CreateParameters{AddressIPVersion: "IPV4"}
 	}
 	f.lb = LoadBalancer{Present: true, Instance: want, Listeners: map[ListenerKey]Listener{}, Targets: map[Binding]int{}}
 	f.born = map[Binding]time.Time{}

@@ -11,8 +11,8 @@ func Foreign(actual, desired LoadBalancer) []Skip {
 	theirs := actual.foreigners()
 	for _, k := range sortedListeners(desired.Listeners) {
 		if l, taken := theirs[k.port()]; taken && !k.Rule() {
-			skips = append(skips, Skip{Object: "listener " + k.String(), Reason: PortTaken, Warning: true,
-				Message: fmt.Sprintf("Listener %s of CLB %s is left out: %s %q, which was not made by this controller, has its place; delete it, or use another port", k, actual.Instance.ID, l.ID, l.Name)})
+			skips = append(skips, Skip{Service: Whose(k, LoadBalancer{}, desired), Object: "listener " + k.String(), Reason: PortTaken, Warning: true,
+				Message: fmt.Sprintf("Listener %s of CLB %s is left out: %s %q, which was not made by this controller, has its place (E4014 in TKE); delete it, or use another port", k, actual.Instance.ID, l.ID, l.Name)})
 		}
 	}
 	return skips
@@ -52,7 +52,35 @@ func (s Snapshot) Keep(actual, desired LoadBalancer) LoadBalancer {
 	for b, weight := range actual.Targets {
 		_, wanted := desired.Targets[b]
 		_, listener := desired.Listeners[b.Listener]
+		if a := desired.Answering[b.Listener]; a.Direct {
+			continue // What pods there are is known.
+		}
 		if !wanted && listener && !hosts[b.Target.Host()] {
+			out.Targets[b] = weight
+		}
+	}
+	return out
+}
+
+// KeepPods returns desired with the weights of actual for pods, and with those pods of actual that are endpoints in any
+// state. It is for the time in which the pods themselves have not been seen: each may have a weight of its own, or
+// wait for its gate alone. It returns desired itself if they have.
+func (s Snapshot) KeepPods(actual, desired LoadBalancer) LoadBalancer {
+	unknown := false
+	for _, svc := range s.Services {
+		unknown = unknown || svc.PodsUnknown
+	}
+	if !unknown {
+		return desired
+	}
+	out := desired.Clone()
+	for b, weight := range actual.Targets {
+		a := desired.Answering[b.Listener]
+		if !a.Direct || !a.pod(b.Target, desired.Known) {
+			continue
+		}
+		want, wanted := desired.Targets[b]
+		if _, there := a.Pods[b.Target.IP]; wanted && want > 0 && weight > 0 || !wanted && there {
 			out.Targets[b] = weight
 		}
 	}

@@ -5,13 +5,14 @@ package lbsync
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 )
 
 // Why the readiness gate of a pod is open, or not: the reasons of its condition.
 const (
-	GateHealthy        Reason = "TargetHealthy"    // the pod's node is a healthy target everywhere
+	GateHealthy        Reason = "TargetHealthy"    // the pod, or its node, is a healthy target everywhere
 	GateWaiting        Reason = "WaitingForTarget" // the only one of a gate that is closed
 	GateNoLoadBalancer Reason = "NoLoadBalancer"   // no Service of ours selects the pod
 	GateNothing        Reason = "NothingToWaitFor" // the pod's node cannot become healthy before the pod is ready, or is to be no target
@@ -29,8 +30,9 @@ type GateSettings struct {
 
 // GatedPod is a pod whose gate is closed.
 type GatedPod struct {
-	Node  string
-	Since time.Time // since when nothing but the gate has kept it from being ready
+	Node      string
+	Addresses []netip.Addr // of each family
+	Since     time.Time    // since when nothing but the gate has kept it from being ready
 }
 
 // GateService is a Service as the gates of its pods see it: computed once for all of them.
@@ -41,6 +43,7 @@ type GateService struct {
 	name   string // "namespace/name"
 	stuck  string // why nobody works on the CLB; "": somebody does
 	unsure bool   // the instance of some node is not known yet
+	naming naming
 	hosts  *Hosts
 	left   map[string]Skip // nodes that are left out, or drain
 	ports  []gatePort
@@ -52,7 +55,9 @@ type gatePort struct {
 	local     bool
 	early     bool // gated pods are endpoints
 	endpoints endpoints
-	desired   map[Binding]int // of the whole CLB
+	direct    bool
+	pods      map[netip.Addr]Target // with direct, of all endpoints
+	desired   map[Binding]int       // of the whole CLB
 }
 
 // GateService returns how the gates of the pods of a Service, one of the snapshot's, see it. unsure says that
@@ -61,11 +66,13 @@ func (s Snapshot) GateService(svc Service, actual LoadBalancer, unsure bool) Gat
 	v := GateService{Actual: actual, name: svc.Namespace + "/" + svc.Name, unsure: unsure, hosts: s.shared(), left: map[string]Skip{}}
 	desired, skips := Desired(s)
 	desired = Complete(actual, desired) // nobody waits for a listener that waits for its certificate
+	version := svc.IPVersion(s.CLB)
+	v.naming = s.naming(svc)
 	for _, skip := range skips {
 		if node, ok := strings.CutPrefix(skip.Object, "node "); ok {
 			v.left[node] = skip
 		}
-		if skip.Blocking && v.stuck == "" {
+		if skip.Blocking && v.stuck == "" && (skip.Service == "" || skip.Service == svc.UID) {
 			v.stuck = skip.Message
 		}
 	}
@@ -75,8 +82,17 @@ func (s Snapshot) GateService(svc Service, actual LoadBalancer, unsure bool) Gat
 			if desired.Listeners[listener.ListenerKey].Name != ListenerName(string(svc.UID)) || listener.Protocol.layer7() && !listener.Rule() {
 				continue // left out, another Service's, or without targets
 			}
-			v.ports = append(v.ports, gatePort{ListenerKey: listener.ListenerKey, nodePort: uint16(port.NodePort), local: local(svc),
-				early: local(svc) && s.Settings.Gate.NodeAgent, endpoints: endpointsOf(svc, port), desired: desired.Targets})
+			p := gatePort{ListenerKey: listener.ListenerKey, nodePort: uint16(port.NodePort), local: local(svc),
+				early: local(svc) && s.Settings.Gate.NodeAgent, desired: desired.Targets, direct: s.Settings.Direct(svc)}
+			if p.direct {
+				p.pods = map[netip.Addr]Target{}
+				for _, one := range podsOf(svc, port, version.family()) {
+					p.pods[one.target.IP] = one.target
+				}
+			} else {
+				p.endpoints = endpointsOf(svc, port, version.family())
+			}
+			v.ports = append(v.ports, p)
 		}
 	}
 	return v
@@ -90,8 +106,8 @@ type Gate struct {
 	Again   time.Duration // when to look again; 0 if Open
 }
 
-// DecideGate decides about the gate of a pod that the Services select. It opens once the pod's node is a
-// healthy target, with a weight, of every listener of each of them.
+// DecideGate decides about the gate of a pod that the Services select. It opens once the pod's node, or the pod itself
+// where pods are the targets, is a healthy target, with a weight, of every listener of each of them.
 //
 // It does not wait for what cannot come. Under Local a node without a ready pod answers CLB's health check
 // with 503 and drops what comes to the NodePort: if the pod that waits is the only one there, its node would
@@ -101,16 +117,23 @@ func DecideGate(pod GatedPod, services []GateService, now time.Time, s Settings)
 	if len(services) == 0 {
 		return Gate{Open: true, Reason: GateNoLoadBalancer, Message: "No Service of type LoadBalancer that this controller serves selects the pod"}
 	}
-	var healthy, nothing, waiting []string
+	var healthy, nodes, nothing, waiting []string
 	for _, svc := range services {
-		switch state, why := svc.look(pod.Node); state {
+		switch state, why := svc.look(pod); state {
 		case passes:
-			healthy = append(healthy, svc.name)
+			if svc.ports[0].direct {
+				healthy = append(healthy, fmt.Sprintf("The pod is a healthy target of %s", svc.name))
+			} else {
+				nodes = append(nodes, svc.name)
+			}
 		case pointless:
 			nothing = append(nothing, why)
 		default:
 			waiting = append(waiting, why)
 		}
+	}
+	if len(nodes) > 0 {
+		healthy = append(healthy, fmt.Sprintf("Node %s is a healthy target of %s", pod.Node, strings.Join(nodes, ", ")))
 	}
 	deadline := cmp.Or(s.Gate.Deadline, s.Timing.HealthDeadline)
 	left := deadline - now.Sub(pod.Since)
@@ -120,7 +143,7 @@ func DecideGate(pod GatedPod, services []GateService, now time.Time, s Settings)
 	case len(waiting) > 0:
 		return Gate{Open: true, Reason: GateDeadline, Message: fmt.Sprintf("Not waiting any longer than %s: %s", deadline, text(waiting))}
 	case len(healthy) > 0:
-		return Gate{Open: true, Reason: GateHealthy, Message: fmt.Sprintf("Node %s is a healthy target of %s", pod.Node, strings.Join(healthy, ", "))}
+		return Gate{Open: true, Reason: GateHealthy, Message: text(healthy)}
 	}
 	return Gate{Open: true, Reason: GateNothing, Message: text(nothing)}
 }
@@ -143,23 +166,22 @@ const (
 	pointless           // it will not come before the gate opens
 )
 
-// look says whether pods on the node have to wait for the Service, and why, or why not. They wait as long as
-// one listener has them wait; a Service passes if one listener does and the others have nothing to wait for.
-func (v GateService) look(node string) (gateState, string) {
-	host, left := v.hosts.byNode[node], v.left[node]
+// look says whether the pod has to wait for the Service, and why, or why not. It waits as long as
+// one listener has it wait; a Service passes if one listener does and the others have nothing to wait for.
+func (v GateService) look(pod GatedPod) (gateState, string) {
 	switch {
 	case v.stuck != "":
 		return pointless, fmt.Sprintf("the CLB of Service %s is not changed until this is mended: %s", v.name, v.stuck)
 	case len(v.ports) == 0:
 		return pointless, fmt.Sprintf("Service %s has no port that CLB could serve", v.name)
-	case host == nil && v.unsure && (left.Reason == "" || left.Reason == NodeUnresolved):
-		return mustWait, fmt.Sprintf("the instance of node %s is not known yet", node)
-	case host == nil:
-		return pointless, cmp.Or(left.Message, fmt.Sprintf("node %s is not known", node))
 	}
 	state, because := pointless, ""
 	for _, p := range v.ports {
-		switch s, why := v.port(p, node, host.target(p.nodePort)); {
+		look := v.node
+		if p.direct {
+			look = v.pod
+		}
+		switch s, why := look(p, pod); {
 		case s == mustWait:
 			return mustWait, why
 		case s == passes:
@@ -171,7 +193,45 @@ func (v GateService) look(node string) (gateState, string) {
 	return state, because
 }
 
-// port is look for one listener.
+// pod is look for one listener whose targets are pods.
+func (v GateService) pod(p gatePort, pod GatedPod) (gateState, string) {
+	var target Target
+	for _, a := range pod.Addresses {
+		if t, is := p.pods[a]; is {
+			target = t
+		}
+	}
+	if target == (Target{}) {
+		return mustWait, fmt.Sprintf("the pod is no endpoint of Service %s yet", v.name)
+	}
+	weight, wanted := p.desired[Binding{Listener: p.ListenerKey, Target: target}]
+	switch {
+	case !wanted:
+		return pointless, fmt.Sprintf("%s is to be no target of %s of Service %s", target, p.ListenerKey, v.name)
+	case weight == 0:
+		return pointless, fmt.Sprintf("%s is to get no new connections of Service %s", target, v.name)
+	}
+	return v.healthy(p, target)
+}
+
+// node is look for one listener whose targets are nodes.
+func (v GateService) node(p gatePort, pod GatedPod) (gateState, string) {
+	host, left := v.hosts.byNode[pod.Node], v.left[pod.Node]
+	var target Target
+	if host != nil {
+		target = host.at[v.naming].target
+	}
+	switch {
+	case target == Target{} && v.unsure && (left.Reason == "" || left.Reason == NodeUnresolved):
+		return mustWait, fmt.Sprintf("the instance of node %s is not known yet", pod.Node)
+	case target == Target{}:
+		return pointless, cmp.Or(left.Message, fmt.Sprintf("node %s is not known", pod.Node))
+	}
+	target.Port = p.nodePort
+	return v.port(p, pod.Node, target)
+}
+
+// port is node for a target.
 func (v GateService) port(p gatePort, node string, target Target) (gateState, string) {
 	b := Binding{Listener: p.ListenerKey, Target: target}
 	weight, wanted := p.desired[b]
@@ -187,7 +247,14 @@ func (v GateService) port(p gatePort, node string, target Target) (gateState, st
 		return mustWait, fmt.Sprintf("the pod is no endpoint of Service %s yet", v.name)
 	case !wanted:
 		return pointless, cmp.Or(v.left[node].Message, fmt.Sprintf("node %s is to be no target of %s of Service %s", node, p.ListenerKey, v.name))
-	case v.Actual.Targets[b] == 0:
+	}
+	return v.healthy(p, target)
+}
+
+// healthy says whether a target that is wanted has come.
+func (v GateService) healthy(p gatePort, target Target) (gateState, string) {
+	b := Binding{Listener: p.ListenerKey, Target: target}
+	if v.Actual.Targets[b] == 0 {
 		return mustWait, fmt.Sprintf("%s is not a target of %s of Service %s yet", target, p.ListenerKey, v.name)
 	}
 	if health := v.Health[b]; health != Healthy && health != HealthOff {

@@ -168,8 +168,8 @@ func TestDecideGate(t *testing.T) {
 		{name: "one that has none is not", endpoints: both(elsewhere), reason: GateNothing, says: "no known CVM instance",
 			nodes: func(nodes []*corev1.Node) { nodes[0].Spec.ProviderID = "" }},
 		{name: "nor a node that nobody knows", endpoints: both(elsewhere), node: "n9", reason: GateNothing, says: "n9"},
-		{name: "a Service that nobody works on is not waited for", endpoints: both(elsewhere), clb: without("ins-00000001"), reason: GateNothing, says: "10.0.0.0/8",
-			service: func(s *corev1.Service) { s.Spec.LoadBalancerSourceRanges = []string{"10.0.0.0/8"} }},
+		{name: "a Service that nobody works on is not waited for", endpoints: both(elsewhere), clb: without("ins-00000001"), reason: GateNothing, says: "10.0.0.0/33",
+			service: func(s *corev1.Service) { s.Spec.LoadBalancerSourceRanges = []string{"10.0.0.0/33"} }},
 		{name: "nor one without a port for CLB", endpoints: both(elsewhere), reason: GateNothing, says: "no port",
 			service: func(s *corev1.Service) { s.Spec.Ports[0].Protocol = corev1.ProtocolSCTP }},
 

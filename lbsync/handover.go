@@ -146,14 +146,10 @@ func (h *handover) dead(b Binding) bool {
 }
 
 // vacant reports whether nobody answers behind a target, whatever CLB's probes have found out so far: no pod
-// of the Service is on its node, or the Service has another node port now.
+// of the Service is on its node, the Service has another node port now, or it was a pod that is gone or not ready.
 func (h *handover) vacant(b Binding) bool {
 	a, ok := h.desired.Answering[b.Listener]
-	if !ok {
-		return false
-	}
-	node, known := h.desired.Known[b.Target.Host()]
-	return b.Target.Port != a.Port || a.Nodes != nil && known && !a.Nodes[node]
+	return ok && a.silent(b.Target, h.desired.Known)
 }
 
 // age returns for how long the target has been as it is; 0 if that is not known.
@@ -236,7 +232,8 @@ func (h *handover) register(c Change) {
 		h.wait(c, ForRoom, h.timing.Poll)
 		return
 	}
-	if left := h.timing.Programming - h.age(c.Binding); left > 0 && c.Listener.blind() && s.have.hoped > 0 {
+	pod := h.desired.Answering[c.Listener].pod(c.Target, h.desired.Known) // has no rules in between
+	if left := h.timing.Programming - h.age(c.Binding); left > 0 && !pod && c.Listener.blind() && s.have.hoped > 0 {
 		h.wait(c, ForRules, left)
 		return
 	}
@@ -247,7 +244,8 @@ func (h *handover) register(c Change) {
 // reopen gives a closed target its weight back, after its node had time for its rules: CLB may not have noticed yet that
 // the last pod there had gone, and would send at once, to a node that still knows pods which end, and not the new one.
 func (h *handover) reopen(c Change) {
-	if left := h.timing.Programming - h.age(c.Binding); left > 0 && h.listeners[c.Listener].have.hoped > 0 {
+	pod := h.desired.Answering[c.Listener].pod(c.Target, h.desired.Known) // has no rules in between
+	if left := h.timing.Programming - h.age(c.Binding); left > 0 && !pod && h.listeners[c.Listener].have.hoped > 0 {
 		h.wait(c, ForRules, left)
 		return
 	}
@@ -344,7 +342,7 @@ func (h *handover) held() time.Duration {
 // doubtful reports whether a listener would lose more than half of its open targets for doubtful reasons,
 // and would be left with less than half of what it has.
 func (h *handover) doubtful(l ListenerKey, all Plan) bool {
-	if h.desired.RemovalAllowed {
+	if h.desired.RemovalAllowed || h.desired.Released[l] {
 		return false
 	}
 	var before, after, going int
@@ -368,8 +366,12 @@ func (h *handover) doubtful(l ListenerKey, all Plan) bool {
 	return 2*going > before && 2*after < before
 }
 
-// isDoubtful reports whether a target would go for a reason that is about its node and that nobody decided.
+// isDoubtful reports whether a target would go for a reason that is about its node and that nobody decided. Where
+// pods are the targets, a node goes because somebody decided that; and a pod that is no endpoint any more is one that ended.
 func (h *handover) isDoubtful(c Change) bool {
+	if a := h.desired.Answering[c.Listener]; a.Direct || a.pod(c.Target, h.desired.Known) {
+		return a.Pods[c.Target.IP] == Unknowns
+	}
 	host := c.Target.Host()
 	_, doubtful := h.desired.Doubtful[host]
 	_, known := h.desired.Known[host]

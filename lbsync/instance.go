@@ -32,18 +32,27 @@ type Instance struct {
 
 	// Order is what CLB takes only when it is created: desired what is asked for, nil nothing; actual as much of it as
 	// CLB tells, nil nothing. Nobody may change it.
-	Order *annotation.CreateParameters
+	Order *Order
 	Attributes
 }
+
+// What an order of a CLB consists of, in CLB's own words.
+type (
+	Order          = annotation.CreateParameters
+	InternetAccess = annotation.InternetAccessible
+	SnatIP         = annotation.SnatIP
+	Tag            = annotation.Tag
+)
 
 // Attributes are the settings of a CLB that are changed in place, and only on a CLB whose tags prove that it is ours. The
 // zero value of each asks for nothing in desired: the CLB keeps what it has.
 type Attributes struct {
-	SecurityGroups []string // "sg-…"; not nil and empty asks for none
-	PassToTarget   *bool    // the security groups of the CLB alone decide about its traffic
-	DeleteProtect  *bool    // CLB's own protection against deletion
-	SnatPro        *bool    // it reaches targets outside of its VPC by addresses of its own
-	Bandwidth      int      // Mbps, 1 to 2048, of a public CLB
+	Access         []AccessRule // who reaches which listener, by a security group of our own; not nil and empty: everybody, and no such group
+	SecurityGroups []string     // "sg-…"; not nil and empty asks for none
+	PassToTarget   *bool        // the security groups of the CLB alone decide about its traffic
+	DeleteProtect  *bool        // CLB's own protection against deletion
+	SnatPro        *bool        // it reaches targets outside of its VPC by addresses of its own
+	Bandwidth      int          // Mbps, 1 to 2048, of a public CLB
 }
 
 // Attribute names one of the Attributes, for people.
@@ -51,6 +60,7 @@ type Attribute string
 
 // The attributes.
 const (
+	AttributeSourceRanges   Attribute = "source ranges"
 	AttributeSecurityGroups Attribute = "security groups"
 	AttributePassToTarget   Attribute = "pass to target"
 	AttributeDeleteProtect  Attribute = "delete protection"
@@ -64,6 +74,7 @@ var attributes = []struct {
 	text func(Attributes) string // the same for the same setting; "": asks for nothing
 	copy func(to *Attributes, from Attributes)
 }{
+	{AttributeSourceRanges, func(a Attributes) string { return AccessText(a.Access) }, func(to *Attributes, from Attributes) { to.Access = from.Access }},
 	{AttributeSecurityGroups, func(a Attributes) string { return groupsText(a.SecurityGroups) }, func(to *Attributes, from Attributes) { to.SecurityGroups = from.SecurityGroups }},
 	{AttributePassToTarget, func(a Attributes) string { return switchText(a.PassToTarget) }, func(to *Attributes, from Attributes) { to.PassToTarget = from.PassToTarget }},
 	{AttributeDeleteProtect, func(a Attributes) string { return switchText(a.DeleteProtect) }, func(to *Attributes, from Attributes) { to.DeleteProtect = from.DeleteProtect }},
@@ -109,11 +120,11 @@ func (a Attributes) Text(name Attribute) string {
 	return ""
 }
 
-// String is all that is set, in one line.
+// String is all that is set, in one line; that nobody is kept out goes without saying.
 func (a Attributes) String() string {
 	var parts []string
 	for _, attribute := range attributes {
-		if text := attribute.text(a); text != "" {
+		if text := attribute.text(a); text != "" && (attribute.name != AttributeSourceRanges || len(a.Access) > 0) {
 			parts = append(parts, string(attribute.name)+" "+text)
 		}
 	}
@@ -155,6 +166,7 @@ func (i Instance) clone() Instance {
 	i.Tags = maps.Clone(i.Tags)
 	i.VIPs = slices.Clone(i.VIPs)
 	i.SecurityGroups = slices.Clone(i.SecurityGroups)
+	i.Access = slices.Clone(i.Access)
 	return i
 }
 
@@ -200,6 +212,9 @@ func diffAttributes(actual, desired Instance) *InstanceChange {
 	if !desired.Owner.Owns(actual.Tags) {
 		return nil
 	}
+	if actual.Access == nil {
+		actual.Access = []AccessRule{} // Of a CLB that was made just now nobody has read any.
+	}
 	change := InstanceChange{From: actual, To: actual.clone()}
 	change.To.Attributes = desired.Attributes.over(actual.Attributes)
 	if len(change.Changes()) == 0 {
@@ -224,6 +239,7 @@ func (s Snapshot) instance(svc Service) (Instance, []Skip) {
 	}
 	var skips []Skip
 	i.Order, skips = order(o)
+	i.Order = svc.ordered(i.Order)
 	if i.Order != nil {
 		i.Name = cmp.Or(i.Order.LoadBalancerName, i.Name)
 	}
@@ -234,15 +250,24 @@ func (s Snapshot) instance(svc Service) (Instance, []Skip) {
 	return i, skips
 }
 
+// Kept returns a Skip if a Service that has a CLB of its own names one that somebody made.
+func Kept(actual LoadBalancer, o annotation.Options) []Skip {
+	if !actual.Present || o.ExistingID == "" {
+		return nil
+	}
+	return []Skip{{Object: "annotation " + annotation.ExistingID, Reason: CreateTimeOnly, Warning: true,
+		Message: fmt.Sprintf("CLB %s was made for the Service and stays so, though the manifest asks for %s: a Service that has a CLB keeps it; to change over, and get another address, set spec.type to ClusterIP and back", actual.Instance.ID, o.ExistingID)}}
+}
+
 // order returns what the annotations say that is taken at creation only, nil for nothing. The parameters count over the
 // annotations of their own.
-func order(o annotation.Options) (*annotation.CreateParameters, []Skip) {
-	var p annotation.CreateParameters
+func order(o annotation.Options) (*Order, []Skip) {
+	var p Order
 	if o.Create != nil {
 		p = *o.Create
 	}
 	var skips []Skip
-	if net := (annotation.InternetAccessible{InternetChargeType: o.ChargeType}); o.ChargeType != "" || o.Bandwidth != 0 {
+	if net := (InternetAccess{InternetChargeType: o.ChargeType}); o.ChargeType != "" || o.Bandwidth != 0 {
 		if o.Bandwidth != 0 {
 			net.InternetMaxBandwidthOut = &o.Bandwidth
 		}
@@ -278,7 +303,7 @@ func remote(o annotation.Options) bool {
 
 // asked returns the attributes that a Service asks for: what its annotations say, and the undoing of what annotations that
 // are gone have said before. Without either, an attribute stays as it is.
-func asked(o annotation.Options, order *annotation.CreateParameters) Attributes {
+func asked(o annotation.Options, order *Order) Attributes {
 	a := Attributes{SecurityGroups: o.SecurityGroups, PassToTarget: o.PassToTarget, DeleteProtect: o.DeleteProtect}
 	if order != nil {
 		a.PassToTarget = cmp.Or(order.LoadBalancerPassToTarget, a.PassToTarget)
@@ -308,6 +333,9 @@ var undoable = []struct {
 // taken to be undone: the program may end in between.
 func Applied(o annotation.Options, actual Instance, before bool) []string {
 	names := map[string]bool{}
+	if o.ExistingID != "" && actual.Tags[TagCreatedBy] == "" || slices.Contains(o.Applied, annotation.ExistingID) {
+		names[annotation.ExistingID] = true
+	}
 	now := asked(annotation.Options{SecurityGroups: o.SecurityGroups, PassToTarget: o.PassToTarget, DeleteProtect: o.DeleteProtect}, nil)
 	for _, u := range undoable {
 		pending := slices.Contains(o.Applied, u.annotation) && (before || actual.Text(u.attribute) != u.none.Text(u.attribute))
@@ -325,24 +353,24 @@ var fixed = []struct {
 	text func(Instance) string
 	same func(asked, is string) bool // nil: equal
 }{
-	{name: "AddressIPVersion", text: ofOrder(func(p *annotation.CreateParameters) string { return p.AddressIPVersion })},
-	{name: "InternetChargeType", text: ofOrder(func(p *annotation.CreateParameters) string {
+	{name: "AddressIPVersion", text: ofOrder(func(p *Order) string { return p.AddressIPVersion })},
+	{name: "InternetChargeType", text: ofOrder(func(p *Order) string {
 		if p.InternetAccessible == nil {
 			return ""
 		}
 		return p.InternetAccessible.InternetChargeType
 	})},
-	{name: "VipIsp", text: ofOrder(func(p *annotation.CreateParameters) string { return p.VipIsp })},
-	{name: "SlaType", text: ofOrder(func(p *annotation.CreateParameters) string { return p.SlaType })},
-	{name: "Egress", text: ofOrder(func(p *annotation.CreateParameters) string { return p.Egress })},
-	{name: "ProjectId", text: ofOrder(func(p *annotation.CreateParameters) string {
+	{name: "VipIsp", text: ofOrder(func(p *Order) string { return p.VipIsp })},
+	{name: "SlaType", text: ofOrder(func(p *Order) string { return p.SlaType })},
+	{name: "Egress", text: ofOrder(func(p *Order) string { return p.Egress })},
+	{name: "ProjectId", text: ofOrder(func(p *Order) string {
 		if p.ProjectID == nil {
 			return ""
 		}
 		return strconv.Itoa(*p.ProjectID)
 	})},
-	{name: "zone", text: ofOrder(func(p *annotation.CreateParameters) string { return cmp.Or(p.MasterZoneID, p.ZoneID) }), same: sameZone},
-	{name: "SnatIps", text: ofOrder(func(p *annotation.CreateParameters) string {
+	{name: "zone", text: ofOrder(func(p *Order) string { return cmp.Or(p.MasterZoneID, p.ZoneID) }), same: sameZone},
+	{name: "SnatIps", text: ofOrder(func(p *Order) string {
 		var subnets []string
 		for _, s := range p.SnatIPs {
 			subnets = append(subnets, s.SubnetID)
@@ -352,7 +380,7 @@ var fixed = []struct {
 	})},
 }
 
-func ofOrder(text func(*annotation.CreateParameters) string) func(Instance) string {
+func ofOrder(text func(*Order) string) func(Instance) string {
 	return func(i Instance) string {
 		if i.Order == nil {
 			return ""
@@ -379,6 +407,9 @@ func Fixed(actual, desired LoadBalancer) []Skip {
 	const again = "to get another CLB, and another address, change spec.type to ClusterIP and back"
 	if is, want := a.network(), d.network(); a.Internal != d.Internal || a.Internal && a.SubnetID != d.SubnetID {
 		skip(is, want, again)
+	}
+	if a.Region != d.Region {
+		skip("in "+cmp.Or(a.Region, "the cluster's region"), cmp.Or(d.Region, "the cluster's region"), again)
 	}
 	if d.VPCID != "" && a.VPCID != "" && a.VPCID != d.VPCID {
 		skip("in "+a.VPCID, d.VPCID, again)

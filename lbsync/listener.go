@@ -20,9 +20,9 @@ const (
 	// healthDomain is the Host header of probes where nothing better is known. CLB insists on one; nobody reads it.
 	healthDomain = "healthz.clbsync.io"
 	ruleURL      = "/" // of every rule of a Service: specify-protocol has domains and no paths
-	// answers is what is healthy in a rule: all but 5xx. What a site answers at its path is its own affair, a redirect or a login,
+	// siteCodes is what is healthy in a rule: all but 5xx. What a site answers at its path is its own affair, a redirect or a login,
 	// say, and CLB's own default takes 5xx for healthy too.
-	answers = 1 + 2 + 4 + 8
+	siteCodes = 1 + 2 + 4 + 8
 	// CLB keeps a client at its target for 30 s to 3600 s; Kubernetes allows a day, and its default is 3 h.
 	sessionMin = 30 * time.Second
 	sessionMax = 3600 * time.Second
@@ -44,11 +44,11 @@ func (s Snapshot) listeners(svc Service, port corev1.ServicePort) ([]wanted, []S
 		warn(UnsupportedProtocol, "Port %s has the protocol %s, which CLB does not have; it has TCP and UDP", portName(port), port.Protocol)
 		return nil, skips
 	}
-	if port.NodePort == 0 && !svc.Options.DirectAccess {
-		warn(NoNodePort, "Port %s has no nodePort, so nodes cannot be bound; set spec.allocateLoadBalancerNodePorts to true, or the annotation %s to \"true\"", portName(port), annotation.DirectAccess)
+	if port.NodePort == 0 && !s.Settings.Direct(svc) {
+		warn(NoNodePort, "Port %s has no nodePort, so nodes cannot be bound; set spec.allocateLoadBalancerNodePorts to true, or bind pods with the annotation %s", portName(port), annotation.DirectAccess)
 		return nil, skips
 	}
-	speaks, impossible := svc.protocols(port)
+	speaks, impossible := svc.protocols(port, s.Settings)
 	if len(impossible) > 0 {
 		warn(ProtocolImpossible, "Annotation %s asks for %s on port %s, whose node port is of %s: TCP, TCP_SSL, HTTP and HTTPS are possible over TCP, UDP and QUIC over UDP; add a port of the other protocol, or use %s. The port has %s",
 			annotation.SpecifyProtocol, joined(impossible), portName(port), own(port), annotation.DirectAccess, joined(speaks))
@@ -108,11 +108,11 @@ func (s Snapshot) site(svc Service, port corev1.ServicePort, parent wanted) ([]w
 		rule.Domain, rule.URL = domain, ruleURL
 		rule.Default = section.DefaultServer == domain
 		rule.Check = s.Settings.Check
-		rule.Check.Type, rule.Check.Path, rule.Check.Domain, rule.Check.Codes = CheckHTTP, "/", domain, answers
+		rule.Check.Type, rule.Check.Path, rule.Check.Domain, rule.Check.Codes = CheckHTTP, "/", domain, siteCodes
 		if strings.Contains(domain, "*") {
 			rule.Check.Domain = healthDomain
 		}
-		rule.Check.FromVIP = svc.fullChain()
+		rule.Check.FromVIP = svc.IPVersion(s.CLB) == IPv6
 		more := []Skip(nil)
 		rule.Listener, more = s.settings(svc, port, rule.Listener)
 		skips = append(skips, more...)
@@ -137,7 +137,7 @@ func own(port corev1.ServicePort) Protocol {
 
 // protocols returns what the listeners of a port speak, and what specify-protocol asks for and cannot be: CLB ends TLS, HTTP
 // and QUIC, but behind it a node port is of one transport. A pod's address has both.
-func (s Service) protocols(port corev1.ServicePort) (speaks, impossible []Protocol) {
+func (s Service) protocols(port corev1.ServicePort, settings Settings) (speaks, impossible []Protocol) {
 	spec, given := s.Options.Protocols[port.Port]
 	if !given {
 		return []Protocol{own(port)}, nil
@@ -145,7 +145,7 @@ func (s Service) protocols(port corev1.ServicePort) (speaks, impossible []Protoc
 	twin := slices.ContainsFunc(s.Spec.Ports, func(o corev1.ServicePort) bool { return o.Port == port.Port && own(o) != own(port) })
 	for _, name := range spec.Protocols {
 		switch p := Protocol(name); {
-		case p.Transport() == own(port), s.Options.DirectAccess && !twin:
+		case p.Transport() == own(port), settings.Direct(s) && !twin:
 			speaks = append(speaks, p)
 		case !twin:
 			impossible = append(impossible, p)
@@ -158,9 +158,9 @@ func (s Service) protocols(port corev1.ServicePort) (speaks, impossible []Protoc
 }
 
 // everyNode reports whether a listener of the port may have targets on nodes without a pod of the Service.
-func (s Service) everyNode(port corev1.ServicePort) bool {
-	speaks, _ := s.protocols(port)
-	return slices.ContainsFunc(speaks, func(p Protocol) bool { return !byPods(s, p) })
+func (s Service) everyNode(port corev1.ServicePort, settings Settings, clb *Instance) bool {
+	speaks, _ := s.protocols(port, settings)
+	return slices.ContainsFunc(speaks, func(p Protocol) bool { return !byPods(s, p, s.IPVersion(clb)) })
 }
 
 func joined(protocols []Protocol) string {
@@ -169,11 +169,6 @@ func joined(protocols []Protocol) string {
 		names = append(names, string(p))
 	}
 	return strings.Join(names, " and ")
-}
-
-// fullChain reports whether the Service asks for a CLB with IPv6 addresses and targets, whose probes come from its address.
-func (s Service) fullChain() bool {
-	return s.Options.Create != nil && s.Options.Create.AddressIPVersion == "IPv6FullChain"
 }
 
 // check returns how the targets of a Service's listener are probed. Under Local the node is asked whether
@@ -186,12 +181,12 @@ func (s Snapshot) check(svc Service, protocol Protocol) HealthCheck {
 		return HealthCheck{}
 	case protocol == UDP:
 		check.Type = CheckPing
-	case protocol.asksNode() && local(svc) && svc.Spec.HealthCheckNodePort != 0 && !svc.Options.DirectAccess:
+	case protocol.asksNode() && local(svc) && svc.Spec.HealthCheckNodePort != 0 && !s.Settings.Direct(svc) && svc.IPVersion(s.CLB) != IPv6:
 		check.Type, check.Port, check.Path, check.Domain = CheckHTTP, uint16(svc.Spec.HealthCheckNodePort), healthPath, healthDomain
 	default:
 		check.Type = CheckTCP
 	}
-	check.FromVIP = svc.fullChain()
+	check.FromVIP = svc.IPVersion(s.CLB) == IPv6
 	return check
 }
 

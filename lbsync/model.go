@@ -134,8 +134,9 @@ type LoadBalancer struct {
 	// and that nobody decided: not ready, or matched by no selector. Nodes in such a state in masses are
 	// more often a fault of the control plane, or of a manifest, than of the nodes. All CLBs share it: nobody may change it.
 	Doubtful map[string]Reason
-	// Known (desired only) holds the hosts of all nodes, targets or not, and the nodes' names. A target whose
-	// host is not among them lost its Node object, which is doubtful in masses too. All CLBs share it: nobody may change it.
+	// Known (desired only) holds the hosts of all nodes, by each name that a target of theirs may have, and the nodes' names.
+	// A target whose host is not among them lost its Node object, which is doubtful in masses too, unless it is a pod.
+	// All CLBs share it: nobody may change it.
 	Known map[string]string
 	// Answering (desired only) says behind which targets of a listener somebody answers. A listener that is
 	// absent is not known about: every target may answer.
@@ -146,6 +147,8 @@ type LoadBalancer struct {
 	Waiting map[ListenerKey]bool
 	// RemovalAllowed (desired only) is a person's word that doubtful targets may go.
 	RemovalAllowed bool
+	// Released (desired only) holds the listeners for which alone it is given.
+	Released map[ListenerKey]bool
 }
 
 // Clone returns a copy that shares nothing that can change.
@@ -156,15 +159,58 @@ func (l LoadBalancer) Clone() LoadBalancer {
 	l.Idle = maps.Clone(l.Idle)
 	l.Answering = maps.Clone(l.Answering)
 	l.Waiting = maps.Clone(l.Waiting)
+	l.Released = maps.Clone(l.Released)
 	return l
 }
 
 // Answering says which targets of a listener pass on what they get. CLB learns that by its probes, three of
-// them at five seconds each by default, in which what it sends elsewhere is lost.
+// them at five seconds each by default, in which what it sends elsewhere is lost. It is about nodes and about pods
+// alike, whichever of them are to be the targets: while one takes over from the other, both are there.
 type Answering struct {
-	Port  uint16          // the node port; at any other port of a node nobody listens any more
+	Port  uint16          // the node port; at any other port of a node nobody listens any more. 0: the Service has none
 	Nodes map[string]bool // names of the nodes with an endpoint that serves, terminating or not; nil: every node passes on
+
+	Direct bool                  // pods are to be the targets
+	Pods   map[netip.Addr]Answer // of the addresses of endpoints; at any other address that is no node's nobody answers any more
 }
+
+// Answer is what is known of an endpoint.
+type Answer int
+
+// The answers.
+const (
+	Silent   Answer = iota // it is there, and not ready
+	Answers                // it serves, terminating or not
+	Unknowns               // it is not ready, on a node that is not ready: nobody can say of what is there whether it serves
+)
+
+// pod reports whether a target of the listener is a pod, or was one.
+func (a Answering) pod(t Target, known map[string]string) bool {
+	if !t.IP.IsValid() || !a.Direct && t.Port == a.Port {
+		return false // or a node that is bound by its address
+	}
+	_, node := known[t.Host()]
+	return !node
+}
+
+// silent reports whether nobody answers behind a target. known is LoadBalancer.Known.
+func (a Answering) silent(t Target, known map[string]string) bool {
+	if a.pod(t, known) {
+		return a.Pods[t.IP] == Silent
+	}
+	node, isNode := known[t.Host()]
+	return t.Port != a.Port || a.Nodes != nil && isNode && !a.Nodes[node]
+}
+
+// IPVersion is the address family of a CLB and of its targets.
+type IPVersion string
+
+// The families.
+const (
+	IPv4  IPVersion = ""
+	IPv6  IPVersion = "IPv6"  // CLB's IPv6FullChain: IPv6 outside and inside
+	NAT64 IPVersion = "NAT64" // CLB's IPV6: IPv6 outside, IPv4 targets
+)
 
 // Listener is a protocol and port of a CLB, or a rule of one, with its settings and without its targets. Settings that
 // the protocol does not have are zero. The zero value of each is what holds if nobody asks for anything else.
@@ -260,7 +306,7 @@ func (h HealthCheck) Settle() time.Duration {
 // Target is where a listener sends traffic: exactly one of Instance and IP, and a port.
 type Target struct {
 	Instance string     // "ins-…": the primary address of a CVM instance
-	IP       netip.Addr // an address in the VPC that is not an instance's primary one
+	IP       netip.Addr // a pod's address, or that of a node that cannot be bound as an instance
 	Port     uint16
 }
 

@@ -28,13 +28,57 @@ const (
 // host is a node that is, or could be, a target.
 type host struct {
 	node     *corev1.Node
-	instance string     // exactly one of instance and ip
-	ip       netip.Addr //
-	draining Reason     // "": takes new connections
+	at       [namings]candidate
+	draining Reason // "": takes new connections
 	zone     string
 }
 
-func (h host) target(port uint16) Target { return Target{Instance: h.instance, IP: h.ip, Port: port} }
+// naming is how a target names its node.
+type naming int
+
+const (
+	byInstance naming = iota // as CLB likes it best; a native node has no instance and is named by its IPv4 address
+	byHybrid                 // the same, and a node outside of the cloud by its IPv4 address
+	byIPv4                   // a CLB in another network does not know the instances of this one
+	byIPv6                   // an instance stands for its IPv4 address alone
+	namings
+)
+
+// candidate is who may become a target.
+type candidate struct {
+	target Target // of a node without a port; the zero value: it cannot be named so
+	name   string // of the node, or the pod
+	zone   string
+}
+
+// name works out how targets may name the node. missing says that a lookup found no instance.
+func (h *host) name(v view, missing bool) {
+	at := func(n naming, t Target) {
+		if t.Instance != "" || t.IP.IsValid() {
+			h.at[n] = candidate{target: t, name: h.node.Name, zone: h.zone}
+		}
+	}
+	switch {
+	case v.instance != "":
+		at(byInstance, Target{Instance: v.instance})
+	case v.native:
+		at(byInstance, Target{IP: v.ip})
+	case missing && v.foreign:
+		at(byHybrid, Target{IP: v.ip})
+	}
+	if c := h.at[byInstance]; c.target != (Target{}) {
+		h.at[byHybrid] = c
+	}
+	at(byIPv4, Target{IP: v.ip})
+	at(byIPv6, Target{IP: v.ip6})
+}
+
+// foreign reports whether the node's object names neither Tencent Cloud nor an instance of it: with none found at its
+// address either, it is outside of the cloud.
+func foreign(node *corev1.Node) bool {
+	scheme, _, _ := strings.Cut(node.Spec.ProviderID, "://")
+	return scheme != "qcloud" && scheme != "tencentcloud" && !strings.HasPrefix(node.Labels[labelInstanceID], instancePrefix)
+}
 
 // ineligible returns why a node can be no target at all, or "".
 func (s Settings) ineligible(node *corev1.Node) (Reason, string) {
@@ -98,16 +142,21 @@ func InstanceID(node *corev1.Node) (id string, native bool) {
 	return "", false
 }
 
-func internalIP(node *corev1.Node) (netip.Addr, bool) {
+// internalIPs returns the node's first InternalIP of each family, the zero value where it has none.
+func internalIPs(node *corev1.Node) (ip4, ip6 netip.Addr) {
 	for _, a := range node.Status.Addresses {
 		if a.Type != corev1.NodeInternalIP {
 			continue
 		}
-		if ip, err := netip.ParseAddr(a.Address); err == nil && ip.Is4() {
-			return ip, true
+		switch ip, err := netip.ParseAddr(a.Address); {
+		case err != nil:
+		case ip.Is4() && !ip4.IsValid():
+			ip4 = ip
+		case ip.Is6() && !ip.Is4In6() && !ip6.IsValid():
+			ip6 = ip
 		}
 	}
-	return netip.Addr{}, false
+	return ip4, ip6
 }
 
 // LookupAddress returns the address to look the node's instance up by: its IPv4 InternalIP, if its object
@@ -116,5 +165,6 @@ func LookupAddress(node *corev1.Node) (netip.Addr, bool) {
 	if id, native := InstanceID(node); id != "" || native {
 		return netip.Addr{}, false
 	}
-	return internalIP(node)
+	ip, _ := internalIPs(node)
+	return ip, ip.IsValid()
 }

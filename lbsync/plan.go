@@ -111,6 +111,9 @@ func (i Instance) describe() string {
 	if i.Order != nil {
 		s += " with " + i.Order.String()
 	}
+	if len(i.Access) > 0 {
+		s += " source ranges " + AccessText(i.Access)
+	}
 	return s
 }
 
@@ -183,6 +186,14 @@ func (l LoadBalancer) foreigners() map[ListenerKey]Listener {
 	return out
 }
 
+// usurped reports whether a listener that is ours is to become another Service's. Renamed, it would send what comes for the
+// one to the targets of the other until those are drained, so it is made anew.
+func (l LoadBalancer) usurped(desired LoadBalancer, k ListenerKey) bool {
+	have, there := l.Listeners[k]
+	want, wanted := desired.Listeners[k]
+	return there && wanted && have.Ours() && want.Ours() && have.Name != want.Name
+}
+
 func (p *Plan) diffListeners(actual, desired LoadBalancer) {
 	theirs := actual.foreigners()
 	foreign := func(k ListenerKey) bool { _, taken := theirs[k.port()]; return taken }
@@ -191,6 +202,8 @@ func (p *Plan) diffListeners(actual, desired LoadBalancer) {
 		have, ok := actual.Listeners[k]
 		switch {
 		case foreign(k):
+		case actual.usurped(desired, k):
+			p.DeleteListeners = append(p.DeleteListeners, have) // what follows comes when it is gone
 		case !ok:
 			p.CreateListeners = append(p.CreateListeners, want)
 		case !sameSettings(have, want):
@@ -205,13 +218,14 @@ func (p *Plan) diffListeners(actual, desired LoadBalancer) {
 			p.DeleteListeners = append(p.DeleteListeners, actual.Listeners[k])
 		}
 	}
+	slices.SortFunc(p.DeleteListeners, func(a, b Listener) int { return a.compare(b.ListenerKey) })
 }
 
 func (p *Plan) diffTargets(actual, desired LoadBalancer) {
 	theirs := actual.foreigners()
 	foreign := func(k ListenerKey) bool { _, taken := theirs[k.port()]; return taken }
 	for _, b := range sortedBindings(desired.Targets) {
-		if foreign(b.Listener) {
+		if foreign(b.Listener) || actual.usurped(desired, b.Listener) {
 			continue
 		}
 		c := Change{Binding: b, ListenerID: actual.Listeners[b.Listener].ID, Weight: desired.Targets[b]}
@@ -226,7 +240,7 @@ func (p *Plan) diffTargets(actual, desired LoadBalancer) {
 	}
 	for _, b := range sortedBindings(actual.Targets) {
 		_, stays := desired.Listeners[b.Listener] // Else its targets go with it.
-		if _, ok := desired.Targets[b]; !ok && stays && !foreign(b.Listener) {
+		if _, ok := desired.Targets[b]; !ok && stays && !foreign(b.Listener) && !actual.usurped(desired, b.Listener) {
 			p.Deregister = append(p.Deregister, Change{Binding: b, ListenerID: actual.Listeners[b.Listener].ID, Was: actual.Targets[b]})
 		}
 	}

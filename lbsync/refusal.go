@@ -82,13 +82,22 @@ func (r Refusal) Of(actual, desired LoadBalancer) bool {
 	return wanted || there
 }
 
+// restricts reports whether the attribute keeps somebody out.
+func (a Attribute) restricts() bool {
+	return a == AttributeSecurityGroups || a == AttributeSourceRanges
+}
+
 // exposes reports whether security groups are among what was refused: what is not open yet must not become so without them.
 func (r Refusals) exposes() bool {
-	return slices.ContainsFunc(r, func(one Refusal) bool { return one.Attribute == AttributeSecurityGroups })
+	return slices.ContainsFunc(r, func(one Refusal) bool { return one.Attribute.restricts() })
 }
 
 // Skip says to the Service's author what is left out.
 func (r Refusal) Skip() Skip {
+	if r.Attribute == AttributeSourceRanges {
+		return Skip{Object: r.Object(), Reason: Refused, Warning: true,
+			Message: fmt.Sprintf("The %s was refused: what is bound stays, and no listener is opened that is not there yet: %v", r.Object(), r.Err)}
+	}
 	if r.Attribute == AttributeSecurityGroups {
 		return Skip{Object: r.Object(), Reason: Refused, Warning: true,
 			Message: fmt.Sprintf("CLB refuses the %s: what is bound stays, and no listener is opened that is not there yet; mend the annotation %s: %v", r.Object(), annotation.SecurityGroups, r.Err)}
@@ -138,7 +147,7 @@ func (r Refusal) withoutAttribute(actual LoadBalancer, out *LoadBalancer) {
 		return // it is another by now: worth another try
 	}
 	out.Instance.Attributes = out.Instance.Attributes.Without(r.Attribute)
-	if r.Attribute != AttributeSecurityGroups {
+	if !r.Attribute.restricts() {
 		return
 	}
 	maps.DeleteFunc(out.Listeners, func(k ListenerKey, _ Listener) bool { _, there := actual.Listeners[k]; return !there })

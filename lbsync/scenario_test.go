@@ -17,9 +17,11 @@ import (
 	"golang.org/x/tools/txtar"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
 	"github.com/clbsync/clbsync/internal/golden"
+	"github.com/clbsync/clbsync/internal/readinessgate"
 	"github.com/clbsync/clbsync/lbsync/annotation"
 	"github.com/clbsync/clbsync/lbsync/serviceconfig"
 )
@@ -27,7 +29,7 @@ import (
 // A scenario is a story in stages. Each stage has the cluster's objects in NAME.yaml, which replace those of
 // the stage before kind by kind, and NAME.want, the golden: every step from the CLB that the stage before left, with
 // the time that passes while a step waits. The line "# no endpoints" takes the slices away. Health is what CLB would say after Settle; a target that the
-// comment line "# dead: HOST…" of a stage names is unhealthy in it; "# quota: N" is how many targets a listener may have; "# for: 20s" ends a stage after that time, whatever still waits.
+// comment line "# dead: HOST…" of a stage names is unhealthy in it; "# no instance: NODE…" names nodes that were looked up and have none; "# quota: N" is how many targets a listener may have; "# for: 20s" ends a stage after that time, whatever still waits.
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -57,7 +59,7 @@ func TestScenarios(t *testing.T) {
 }
 
 // equal compares load balancers: an absent map is an empty one.
-var equal = cmp.Options{cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{})}
+var equal = cmp.Options{cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})}
 
 // world is a cluster and the CLB that serves it, in which time passes only where a step waits.
 type world struct {
@@ -65,6 +67,7 @@ type world struct {
 	slices   []*discoveryv1.EndpointSlice
 	secrets  map[string]Secret        // by name
 	configs  map[string]ServiceConfig // by name
+	pods     []*corev1.Pod
 	cloud    *fakeCloud
 	actual   LoadBalancer
 	memory   Memory
@@ -91,6 +94,12 @@ func (w *world) load(t *testing.T, data []byte) {
 				w.dead[h] = true
 			}
 		}
+		if names, ok := strings.CutPrefix(line, "# no instance:"); ok {
+			w.snapshot.Instances = map[string]string{}
+			for n := range strings.FieldsSeq(names) {
+				w.snapshot.Instances[n] = ""
+			}
+		}
 		if quota, ok := strings.CutPrefix(line, "# quota: "); ok {
 			if _, err := fmt.Sscan(quota, &w.snapshot.TargetQuota); err != nil {
 				t.Fatal(err)
@@ -110,6 +119,7 @@ func (w *world) load(t *testing.T, data []byte) {
 	var epSlices []*discoveryv1.EndpointSlice
 	var services []Service
 	secrets, configs := map[string]Secret{}, map[string]ServiceConfig{}
+	var pods []*corev1.Pod
 	for doc := range bytes.SplitSeq(data, []byte("\n---\n")) {
 		var kind struct{ Kind string }
 		decode(t, doc, &kind)
@@ -133,9 +143,11 @@ func (w *world) load(t *testing.T, data []byte) {
 			config := ServiceConfig{Name: name}
 			config.Config, config.Problems = serviceconfig.Parse(spec)
 			configs[name] = config
+		case "Pod":
+			pods = append(pods, into[corev1.Pod](t, doc))
 		case "":
 		default:
-			t.Fatalf("kind %q: want Node, EndpointSlice, Service, Secret or TkeServiceConfig", kind.Kind)
+			t.Fatalf("kind %q: want Node, EndpointSlice, Service, Pod, Secret or TkeServiceConfig", kind.Kind)
 		}
 	}
 	if nodes != nil {
@@ -147,30 +159,19 @@ func (w *world) load(t *testing.T, data []byte) {
 	if epSlices != nil || bytes.Contains(data, []byte("# no endpoints")) {
 		w.slices = epSlices
 	}
-	if len(secrets) > 0 {
-		w.secrets = secrets
-	}
-	if len(configs) > 0 {
-		w.configs = configs
+	if pods != nil {
+		w.pods = pods
 	}
 	for i := range w.snapshot.Services {
-		svc := &w.snapshot.Services[i]
-		svc.Slices, svc.Secrets = w.slices, map[string]Secret{}
-		for _, name := range SecretNames(svc.Options) {
-			secret, there := w.secrets[name]
-			if !there {
-				secret = SecretOf(nil)
+		w.snapshot.Services[i].Slices = w.slices
+		w.snapshot.Services[i].PodWeights, w.snapshot.Services[i].Gated = map[types.UID]string{}, map[types.UID]bool{}
+		for _, pod := range w.pods {
+			if text, set := pod.Annotations[annotation.CustomWeight]; set {
+				w.snapshot.Services[i].PodWeights[pod.UID] = text
 			}
-			svc.Secrets[name] = secret
-		}
-		if name := svc.Options.ConfigName; name != "" {
-			config, there := w.configs[name]
-			if !there {
-				config = ServiceConfig{Name: name, Absent: true}
+			if readinessgate.In(pod) && !readinessgate.Since(pod).IsZero() {
+				w.snapshot.Services[i].Gated[pod.UID] = true
 			}
-			svc.Config = config
-		} else {
-			svc.Config = ServiceConfig{}
 		}
 	}
 }
@@ -197,6 +198,9 @@ func (w *world) run(t *testing.T) string {
 			w.now = w.until
 		}
 	}()
+	if w.snapshot.CLB = nil; w.actual.Present {
+		w.snapshot.CLB = &w.actual.Instance
+	}
 	desired, skips := Desired(w.snapshot)
 	desired = Complete(w.actual, desired)
 	skips = append(skips, Replaced(w.actual, desired)...)

@@ -220,7 +220,7 @@ func probe(h HealthCheck, kind CheckType, l Listener) HealthCheck {
 	case l.Rule() && kind == CheckGRPC:
 		h.Path, h.Domain = "/", was.Domain
 	case l.Rule():
-		h.Path, h.Domain, h.Codes = "/", was.Domain, answers
+		h.Path, h.Domain, h.Codes = "/", was.Domain, siteCodes
 	case kind == CheckHTTP:
 		h.Path, h.Domain = "/", healthDomain
 	}

@@ -23,9 +23,19 @@ type Snapshot struct {
 	Services  []Service         // those that the CLB serves, the one with the first claim on a port first; at least one
 	Hosts     *Hosts            // of all nodes of the cluster, shared by many snapshots; nil: they are worked out from Nodes and Instances
 	Nodes     []*corev1.Node    // all of the cluster
-	Instances map[string]string // node name → instance ID, for nodes whose object does not say it; a node that is absent is not known (yet)
+	Instances map[string]string // node name → instance ID, for nodes whose object does not say it; "": it has none; a node that is absent is not known (yet)
+
+	// CLB is the one that there is, as last read; nil: there is none, or none is known. Where it is and what family it has
+	// stays, whatever the manifests say by now.
+	CLB *Instance
 
 	TargetQuota int // how many targets a listener may have, as CLB says; 0 is not known
+
+	// Existing is the ID of the CLB that somebody made and the Services share; "": the CLB is made for the one Service.
+	Existing string
+	Actual   LoadBalancer // with Existing: as it is
+	// Left holds the UIDs of Services that are gone and wanted their listeners to be left alone.
+	Left map[types.UID]bool
 }
 
 // Service is a Service with what belongs to it.
@@ -37,8 +47,15 @@ type Service struct {
 	Config   ServiceConfig                // the TkeServiceConfig that its annotations name
 	Secrets  map[string]Secret            // those that its annotations name (SecretNames); one that is absent could not be read
 	// Gated holds the pods, by UID, that nothing but their readiness gate keeps from being ready, or nothing any
-	// more. It is empty unless node agents serve them (GateSettings.NodeAgent).
+	// more. It is empty unless they are targets themselves (Settings.Direct), or node agents serve them (GateSettings.NodeAgent).
 	Gated map[types.UID]bool
+	// Leaving: the Service gives up what it has on the CLB, whatever its object says.
+	Leaving bool
+	// PodWeights is what the annotation custom-weight of pods says, by their UID. Pods without it are not in it, and it
+	// may be nil where pods are no targets.
+	PodWeights map[types.UID]string
+	// PodsUnknown says that the pods have not been seen yet, so Gated and PodWeights may lack some: see KeepPods.
+	PodsUnknown bool
 }
 
 // Settings is what the cloud config says about every CLB of the cluster.
@@ -46,9 +63,11 @@ type Settings struct {
 	ClusterID         string // "cls-…", the tag of everything that is ours
 	VPCID             string // "vpc-…"
 	ClassOnly         bool   // only Services of LoadBalancerClass are ours, not those without a class
+	Release           bool   // no Service is to have a CLB any more: those that are ours go, as if each Service were deleted
 	ControlPlaneNodes bool   // control plane nodes are targets too
 	NotReady          NotReadyPolicy
 	Drift             DriftPolicy // of Services that name none
+	DirectAccess      bool        // pods are the targets of Services that do not say
 	UDPCheck          bool        // UDP listeners ping their targets; some accounts refuse it
 	Check             HealthCheck
 	Timing            Timing
@@ -171,15 +190,28 @@ const (
 	NodeNotReady        Reason = "NodeNotReady"
 	NodeNotSelected     Reason = "NodeNotSelected"
 	NodeBeyondQuota     Reason = "NodeBeyondQuota"
+	NodeNoAddress       Reason = "NodeWithoutIPv6"
 	QuotaExceeded       Reason = "TargetQuotaExceeded"
+	PodOnHost           Reason = "PodOnHostNetwork"
+	NoDirectTarget      Reason = "NoPodToBind"
+	TargetTaken         Reason = "TargetTaken"
+	AnnotationIgnored   Reason = "AnnotationIgnored"
+	SecondFamily        Reason = "SecondIPFamily"
 	Refused             Reason = "RefusedByCLB"
 	NoNodes             Reason = "UnAvailableLoadBalancer" // the stock controller's word
 	Duplicate           Reason = "DuplicateLoadBalancer"
+	HandsOff            Reason = "Skipped"
+	NoSuchLoadBalancer  Reason = "LoadBalancerNotFound"
+	NotForSharing       Reason = "LoadBalancerOfAnotherService"
+	OtherCluster        Reason = "LoadBalancerOfAnotherCluster"
+	OtherVPC            Reason = "LoadBalancerInAnotherVPC"
+	NotTagged           Reason = "LoadBalancerNotTagged"
 )
 
 // Skip is something that the manifests ask for and that the desired state lacks, or has otherwise.
 type Skip struct {
-	Object   string // "node n1", "port web", "annotation service.…"
+	Service  types.UID // of the Service that it is about; "": of all that the CLB serves
+	Object   string    // "node n1", "port web", "annotation service.…"
 	Reason   Reason
 	Message  string // for people: what, why, and what would be right
 	Warning  bool   // the author of the Service has to know: an Event of type Warning
@@ -198,7 +230,7 @@ func Blocked(skips []Skip) bool {
 
 // Wants reports whether a CLB of ours should serve the Service.
 func (s Settings) Wants(svc *corev1.Service) bool {
-	if svc.Spec.Type != corev1.ServiceTypeLoadBalancer || svc.DeletionTimestamp != nil {
+	if s.Release || svc.Spec.Type != corev1.ServiceTypeLoadBalancer || svc.DeletionTimestamp != nil {
 		return false
 	}
 	if svc.Spec.LoadBalancerClass == nil {

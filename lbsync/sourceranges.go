@@ -116,7 +116,7 @@ func access(ranges []netip.Prefix, listeners map[ListenerKey]Listener) []AccessR
 	}
 	doors := map[door]bool{}
 	for k := range listeners {
-		doors[door{k.Protocol.transport(), k.Port}] = true
+		doors[door{k.Protocol.Transport(), k.Port}] = true
 	}
 	if len(ranges)*len(doors) > AccessMax {
 		doors = map[door]bool{{}: true}
@@ -129,14 +129,6 @@ func access(ranges []netip.Prefix, listeners map[ListenerKey]Listener) []AccessR
 	}
 	slices.SortFunc(rules, AccessRule.compare)
 	return rules
-}
-
-// transport is the protocol of a listener's packets.
-func (p Protocol) transport() Protocol {
-	if p == UDP || p == "QUIC" {
-		return UDP
-	}
-	return TCP
 }
 
 // rangeSkips returns why the ranges of a Service cannot be kept. A CLB that lets everybody in is not what a list of

@@ -11,19 +11,19 @@ import (
 	"strings"
 )
 
-// subset returns quota of the bound hosts, spread evenly over their zones. Hosts that take new connections
-// come before those that do not, and hosts with ready pods before those without: under Local the others
+// subset returns quota of the bound, spread evenly over their zones. Those that take new connections
+// come before those that do not, and nodes with ready pods before those without: under Local the others
 // would answer nobody. Beyond that the choice is a hash of Service and host, so that it needs no memory,
-// differs between Services, and moves one or two hosts when one comes or goes.
-func subset(all []bound, ready map[string]int, quota int, service string) []bound {
-	// The hosts with pods in every zone go first; only what is left of the quota goes to the others.
+// differs between Services, and moves one or two when one comes or goes.
+func subset(all []bound, quota int, service string) []bound {
+	// Those that serve in every zone go first; only what is left of the quota goes to the others.
 	var zones [classes]map[string]*[]ranked
 	seed := []byte(service + "/")
 	for i := range all {
 		b := &all[i]
 		class := classClosed
 		switch {
-		case b.weight > 0 && ready != nil && ready[b.node.Name] > 0:
+		case b.weight > 0 && b.serving:
 			class = classServing
 		case b.weight > 0:
 			class = classIdle
@@ -36,7 +36,7 @@ func subset(all []bound, ready map[string]int, quota int, service string) []boun
 			*of = make([]ranked, 0, len(all)/2)
 			zones[class][b.zone] = of
 		}
-		seed = append(seed[:len(service)+1], b.target(0).Host()...)
+		seed = append(seed[:len(service)+1], b.target.Host()...)
 		*of = append(*of, ranked{b, score(seed)})
 	}
 	out := make([]bound, 0, quota)
@@ -46,7 +46,7 @@ func subset(all []bound, ready map[string]int, quota int, service string) []boun
 	return out
 }
 
-// The classes of hosts, the best first.
+// The classes of the bound, the best first.
 const (
 	classServing = iota
 	classIdle
@@ -54,7 +54,7 @@ const (
 	classes
 )
 
-// inTurn adds hosts to out until there are quota of them: one of each zone in turn, those of a zone by their rank.
+// inTurn adds to out until there are quota of them: one of each zone in turn, those of a zone by their rank.
 func inTurn(out []bound, of map[string]*[]ranked, quota int) []bound {
 	names := slices.Sorted(maps.Keys(of))
 	for _, name := range names {
@@ -85,7 +85,7 @@ func (r ranked) compare(o ranked) int {
 	if c := cmp.Compare(r.score, o.score); c != 0 {
 		return c
 	}
-	return strings.Compare(r.node.Name, o.node.Name)
+	return cmp.Or(strings.Compare(r.name, o.name), cmp.Compare(r.target.Port, o.target.Port))
 }
 
 func score(serviceAndHost []byte) uint64 {

@@ -17,12 +17,12 @@ func TestSubset(t *testing.T) {
 	var all []bound
 	for i := range nodes {
 		n := kubetest.Node(i, func(n *corev1.Node) { n.Labels[corev1.LabelTopologyZone] = fmt.Sprint(i % zones) })
-		all = append(all, bound{&host{node: n, instance: n.Name, zone: n.Labels[corev1.LabelTopologyZone]}, 10})
+		all = append(all, bound{candidate: &candidate{target: Target{Instance: n.Name}, name: n.Name, zone: n.Labels[corev1.LabelTopologyZone]}, weight: 10})
 	}
-	first := subset(all, nil, quota, "u")
+	first := subset(all, quota, "u")
 	perZone := map[string]int{}
 	for _, h := range first {
-		perZone[h.node.Labels[corev1.LabelTopologyZone]]++
+		perZone[h.zone]++
 	}
 	for zone, n := range perZone {
 		if n < quota/zones || n > quota/zones+1 {
@@ -34,18 +34,18 @@ func TestSubset(t *testing.T) {
 	}
 	for i, gone := range all {
 		moved := 0
-		now := subset(slices.Concat(all[:i], all[i+1:]), nil, quota, "u")
+		now := subset(slices.Concat(all[:i], all[i+1:]), quota, "u")
 		for _, h := range first {
 			if !slices.Contains(now, h) && h != gone {
 				moved++
 			}
 		}
 		if len(now) != quota || moved > 1 {
-			t.Errorf("without %s: %d targets, and %d others moved", gone.instance, len(now), moved)
+			t.Errorf("without %s: %d targets, and %d others moved", gone.name, len(now), moved)
 		}
 	}
 	differ := 0
-	for _, h := range subset(all, nil, quota, "another Service") {
+	for _, h := range subset(all, quota, "another Service") {
 		if !slices.Contains(first, h) {
 			differ++
 		}
@@ -57,26 +57,25 @@ func TestSubset(t *testing.T) {
 
 func TestSubsetPrefersNodesThatServe(t *testing.T) {
 	var all []bound
-	ready := map[string]int{}
 	for i := range 50 {
 		n := kubetest.Node(i)
-		b := bound{&host{node: n, instance: n.Name}, 10}
+		b := bound{candidate: &candidate{target: Target{Instance: n.Name}, name: n.Name}, weight: 10}
 		if i < 5 {
-			ready[n.Name] = 1
+			b.serving = true
 		}
 		if i >= 45 {
 			b.weight = 0
 		}
 		all = append(all, b)
 	}
-	got := subset(all, ready, 10, "u")
+	got := subset(all, 10, "u")
 	pods := 0
 	for _, h := range got {
-		if ready[h.node.Name] > 0 {
+		if h.serving {
 			pods++
 		}
 		if h.weight == 0 {
-			t.Errorf("%s, which takes no new connections, took the place of one that does", h.instance)
+			t.Errorf("%s, which takes no new connections, took the place of one that does", h.name)
 		}
 	}
 	if pods != 5 {

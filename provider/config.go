@@ -49,7 +49,7 @@ func (c Credentials) GoString() string { return c.String() }
 func (c Credentials) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
 // Endpoints are URLs such as "http://127.0.0.1:8090"; an empty one is Tencent Cloud's own.
-type Endpoints struct{ CLB, CVM, Tag, STS, Metadata string }
+type Endpoints struct{ CLB, CVM, VPC, Tag, STS, Metadata string }
 
 // RateLimits bounds the requests/s of each action. Default 0 is the cloud client's own; Actions has
 // exceptions by the action's name, such as "DescribeTargets".

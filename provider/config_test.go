@@ -35,7 +35,7 @@ func TestReadConfigFillsInDefaults(t *testing.T) {
 
 func TestReadConfigTakesEveryKey(t *testing.T) {
 	text := head + `credentials: {secretID: AKIDx, secretKey: keyx, token: tokenx}
-endpoints: {clb: "http://127.0.0.1:8090", cvm: https://cvm.internal.tencentcloudapi.com, tag: "http://[::1]:1/tag", sts: http://sts, metadata: http://md}
+endpoints: {clb: "http://127.0.0.1:8090", cvm: https://cvm.internal.tencentcloudapi.com, vpc: http://vpc, tag: "http://[::1]:1/tag", sts: http://sts, metadata: http://md}
 rateLimits: {default: 15, actions: {DescribeTargets: 2.5}}
 healthCheck: {interval: 10s, timeout: 4s, healthy: 2, unhealthy: 10}
 handover: {healthDeadline: 5m, drain: 0s, poll: 500ms, removalHold: 0s, programming: 3s, damping: 1s}
@@ -60,8 +60,8 @@ verifyInterval: 1h
 			Timing: lbsync.Timing{HealthDeadline: 5 * time.Minute, Programming: 3 * time.Second, Poll: 500 * time.Millisecond, Damping: time.Second},
 			Gate:   lbsync.GateSettings{NodeAgent: true, Deadline: 90 * time.Second},
 		},
-		Credentials: Credentials{"AKIDx", "keyx", "tokenx"},
-		Endpoints:   Endpoints{"http://127.0.0.1:8090", "https://cvm.internal.tencentcloudapi.com", "http://[::1]:1/tag", "http://sts", "http://md"},
+		Credentials: Credentials{SecretID: "AKIDx", SecretKey: "keyx", Token: "tokenx"},
+		Endpoints:   Endpoints{"http://127.0.0.1:8090", "https://cvm.internal.tencentcloudapi.com", "http://vpc", "http://[::1]:1/tag", "http://sts", "http://md"},
 		RateLimits:  RateLimits{15, map[string]float64{"DescribeTargets": 2.5}},
 		Gather:      20 * time.Millisecond, VerifyInterval: time.Hour,
 	}

@@ -64,6 +64,7 @@ func open(cfg provider.CloudConfig) (provider.Backend, error) {
 		Engine: func(kube kubernetes.Interface, factory informers.SharedInformerFactory) (provider.Engine, error) {
 			return controller.New(controller.Config{
 				Client: kube, Informers: factory, Cloud: client, Settings: cfg.Settings, Gather: cfg.Gather, Verify: cfg.VerifyInterval,
+				Regions: func(region string) (controller.Cloud, error) { return client.In(region) },
 				Instances: func(ctx context.Context, addr netip.Addr) (string, bool, error) {
 					i, found, err := client.InstanceByAddress(ctx, addr)
 					return i.ID, found, err

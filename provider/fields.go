@@ -56,6 +56,7 @@ var Fields = []Field{
 
 	endpoint("clb", func(c *CloudConfig) *string { return &c.Endpoints.CLB }, "CLB's API", "CLB API"),
 	endpoint("cvm", func(c *CloudConfig) *string { return &c.Endpoints.CVM }, "CVM's API, where nodes are looked up", "CVM API，用于查询节点对应的实例"),
+	endpoint("vpc", func(c *CloudConfig) *string { return &c.Endpoints.VPC }, "the API of VPC, for the security groups of loadBalancerSourceRanges", "VPC API，用于 loadBalancerSourceRanges 的安全组"),
 	endpoint("tag", func(c *CloudConfig) *string { return &c.Endpoints.Tag }, "the API of tags", "标签 API"),
 	endpoint("sts", func(c *CloudConfig) *string { return &c.Endpoints.STS }, "the STS API, for TKE OIDC", "TKE OIDC 换取凭证的 STS API"),
 	endpoint("metadata", func(c *CloudConfig) *string { return &c.Endpoints.Metadata }, "the metadata service, for the role of the CVM", "CVM 实例角色获取凭证的元数据服务"),

@@ -73,7 +73,7 @@ region: ap-guangzhou
 vpcID: vpc-2ab3c4d5
 clusterID: cls-demo
 credentials: {secretID: AKIDEXAMPLE, secretKey: SECRETEXAMPLE}
-endpoints: {clb: %[1]q, cvm: %[1]q, tag: %[1]q}
+endpoints: {clb: %[1]q, cvm: %[1]q, vpc: %[1]q, tag: %[1]q}
 rateLimits: {default: 1000}
 `, srv.URL)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {

@@ -3,6 +3,7 @@
 package cloud
 
 import (
+	"cmp"
 	"container/heap"
 	"fmt"
 	"math/rand/v2"
@@ -58,9 +59,13 @@ func New(cfg Config) *Cloud {
 	for _, g := range cfg.SecurityGroups {
 		c.regions[g.Region].groups[g.ID] = newSecurityGroup(g)
 	}
-	for _, e := range cfg.LoadBalancers {
+	// Those with an address of their own come first: an address that is given
+	// out must not be one of them.
+	existing := slices.Clone(cfg.LoadBalancers)
+	slices.SortStableFunc(existing, func(a, b ExistingLoadBalancer) int { return cmp.Compare(b.VIP.BitLen(), a.VIP.BitLen()) })
+	for _, e := range existing {
 		if err := c.PutLoadBalancer(e, time.Time{}); err != nil {
-			panic(fmt.Sprintf("cloud: the configuration was not validated: %v", err))
+			panic(fmt.Sprintf("cloud: the configuration cannot be had: load balancer %s: %v", e.ID, err))
 		}
 	}
 	return c

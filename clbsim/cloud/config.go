@@ -133,6 +133,7 @@ type Health struct {
 	Probe   string     `json:"probe"`
 	Speedup float64    `json:"speedup"` // 50 makes an interval of 5 s take 100 ms
 	Source  netip.Addr `json:"source"`  // of probes with SourceIpType 1; in 100.64.0.0/10
+	Proxy   netip.Addr `json:"proxy"`   // from which TCP_SSL, HTTP and HTTPS listeners reach their targets; in 100.127.0.0/16
 }
 
 func (h Health) scale(d time.Duration) time.Duration {
@@ -226,7 +227,7 @@ func Example() Config {
 			QuotaTargets: 100, QuotaSnatIPs: 10, "TOTAL_ISP_CLB_QUOTA": 15, "TOTAL_FULL_PORT_RANGE_LISTENER_QUOTA": 1,
 		},
 		Tasks:  Tasks{Delay: Duration(500 * time.Millisecond), Actions: map[string]Duration{}, Retention: Duration(time.Hour)},
-		Health: Health{Probe: ProbeSimulated, Speedup: 1, Source: netip.MustParseAddr("100.64.10.1")},
+		Health: Health{Probe: ProbeSimulated, Speedup: 1, Source: netip.MustParseAddr("100.64.10.1"), Proxy: netip.MustParseAddr("100.127.0.1")},
 		Assumptions: Assumptions{
 			BatchTargets: Sync, BatchFailure: PerListener, RegisterBound: Duplicate, DeregisterUnbound: Refuse,
 			TargetIdentity: Strict, UniqueBackend: true, CreateReturnsIDs: true, CreateListed: AtOnce,

@@ -3,6 +3,7 @@
 package cloud
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -72,6 +73,16 @@ func FuzzDo(f *testing.F) {
 		`{"LoadBalancerId":"lb-1","Targets":[{"ListenerId":"lbl-1","Port":1,"InstanceId":"ins-1"}]}`,
 		`{"Filters":[{"Name":"private-ip-address","Values":["10"]}]}`, `{"TagFilters":[{"TagKey":"a"}],"Limit":0}`,
 		`{"ResourceList":["qcs::clb:ap-guangzhou:uin/1:clb/lb-1"]}`, `{"Number":18446744073709551615}`, `{"Offset":9223372036854775807}`,
+		`{"LoadBalancerId":"lb-1","ListenerId":"lbl-2","Rules":[{"Domain":"b.example","Url":"/","Certificate":{"CertId":"cert"},"HealthCheck":{"CheckType":"GRPC"}},{"Domains":["a.example"],"Url":"/x"}]}`,
+		`{"LoadBalancerId":"lb-1","ListenerId":"lbl-2","LocationId":"loc-1","Url":"/y","Targets":[{"EniIp":"fd00:10::1","Port":1}]}`,
+		`{"LoadBalancerId":"lb-1","ListenerId":"lbl-2","Domain":"a.example","NewDomain":"c.example","DefaultServer":false}`,
+		`{"LoadBalancerId":"lb-1","ListenerId":"lbl-2","Domain":"a.example"}`, `{"LoadBalancerId":"lb-1","ListenerId":"lbl-2","LocationIds":["loc-1"]}`,
+		`{"LoadBalancerId":"lb-1","Targets":[{"ListenerId":"lbl-2","LocationId":"loc-1","EniIp":"10.0.0.1","Port":1}]}`,
+		`{"LoadBalancerId":"lb-1","SnatIps":[{"SubnetId":"subnet-demo0001"}],"Number":18446744073709551615,"Ips":["10.0.200.1"]}`,
+		`{"LoadBalancerType":"OPEN","AddressIPVersion":"IPv6FullChain","SubnetId":"subnet-demo0001","SnatPro":true,"SnatIps":[{"SubnetId":"subnet-demo0001"}]}`,
+		`{"LoadBalancerId":"lb-1","TargetRegionInfo":{"Region":"ap-guangzhou","VpcId":"vpc-2ab3c4d5"},"SnatPro":false,"MixIpTarget":true}`,
+		`{"SecurityGroupId":"sg-demo0001","SecurityGroupPolicySet":{"Ingress":[{"Protocol":"tcp","Port":"80-90,1","CidrBlock":"10.0.0.1/8","Action":"drop"}]}}`,
+		`{"SecurityGroupId":"sg-demo0001","SecurityGroupPolicySet":{"Egress":[{"PolicyIndex":0}]}}`, `{"Offset":"-1","Limit":"x"}`,
 	} {
 		for i := range actions {
 			f.Add(i, []byte(body))
@@ -80,6 +91,7 @@ func FuzzDo(f *testing.F) {
 	f.Fuzz(func(t *testing.T, i int, body []byte) {
 		cfg := Example()
 		cfg.Tasks.Delay = 0
+		cfg.Certificates = []Certificate{{ID: "cert"}}
 		if err := cfg.Validate(); err != nil {
 			t.Fatal(err)
 		}
@@ -87,6 +99,8 @@ func FuzzDo(f *testing.F) {
 		now := testStart
 		lb, l := c.seed(t, now)
 		a := &actions[uint(i)%uint(len(actions))]
+		l7, rule := c.seedRule(t, now, lb)
+		body = bytes.ReplaceAll(bytes.ReplaceAll(body, []byte(`"lbl-2"`), []byte(`"`+l7+`"`)), []byte(`"loc-1"`), []byte(`"`+rule+`"`))
 		body = fill(body, lb, l)
 		reply, err := c.Do(Request{Action: a, Region: "ap-guangzhou", ID: "fuzz", Body: body, Now: now})
 		if (err == nil) == (reply.Body == nil) {

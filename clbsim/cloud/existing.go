@@ -59,6 +59,9 @@ func (c *Cloud) PutLoadBalancer(e ExistingLoadBalancer, now time.Time) error {
 	if r.lbs[e.ID] != nil {
 		return fmt.Errorf("id: %s exists", e.ID)
 	}
+	if r.vips[e.VIP] || e.VIP.IsValid() && r.addressInUse(e.VIP) {
+		return fmt.Errorf("vip: %s is in use", e.VIP)
+	}
 	lb := &loadBalancer{
 		id: e.ID, name: e.Name, kind: e.Type, vpc: e.VPC, subnet: e.Subnet, targetVPC: e.VPC, targetRegion: r.name, vip: e.VIP, running: true, listed: true,
 		created: now, changed: now, isp: "BGP", tags: map[string]string{}, deleteProtect: e.DeleteProtect, classic: e.Classic, isolated: e.Isolated,

@@ -67,7 +67,6 @@ func FuzzAdmitted(f *testing.F) {
 func TestPoliciesAreForProtocolsAndPorts(t *testing.T) {
 	c := cloudWith(t, instant, func(c *Config) {
 		c.SecurityGroups = append(c.SecurityGroups, SecurityGroup{ID: "sg-web00001"})
-		c.Certificates = []Certificate{{ID: "cert"}}
 	})
 	lb, tcp := c.seed(t, testStart)
 	web := first(c.do(t, testStart, "CreateListener", `{"LoadBalancerId":"`+lb+`","Ports":[443],"Protocol":"HTTPS","Certificate":{"CertId":"cert"}}`)["ListenerIds"])

@@ -29,6 +29,7 @@ type Override struct {
 	Port         int64  `json:"port,omitempty"`
 	LoadBalancer string `json:"loadBalancer,omitempty"`
 	Listener     string `json:"listener,omitempty"`
+	Rule         string `json:"rule,omitempty"`
 	State        string `json:"state"` // up, down, or auto to end an override of the same match
 }
 
@@ -72,7 +73,7 @@ func (c *Cloud) forced(t *target) (up, ok bool) {
 	for _, o := range slices.Backward(c.overrides) {
 		if (o.Instance == "" || o.Instance == t.instance) && (o.Address == "" || o.Address == t.addr.String()) &&
 			(o.Port == 0 || o.Port == t.port) && (o.LoadBalancer == "" || o.LoadBalancer == t.pool.listener.lb.id) &&
-			(o.Listener == "" || o.Listener == t.pool.listener.id) {
+			(o.Listener == "" || o.Listener == t.pool.listener.id) && (o.Rule == "" || o.Rule == t.location()) {
 			return o.State == Up, true
 		}
 	}

@@ -55,6 +55,14 @@ func (c *Cloud) seed(t *testing.T, now time.Time) (lb, listener string) {
 	return lb, listener
 }
 
+// seedRule creates an HTTPS listener with SNI that has the rule a.example/.
+func (c *Cloud) seedRule(t *testing.T, now time.Time, lb string) (listener, location string) {
+	t.Helper()
+	listener = first(c.do(t, now, "CreateListener", `{"LoadBalancerId":"`+lb+`","Ports":[443],"Protocol":"HTTPS","SniSwitch":1}`)["ListenerIds"])
+	location = first(c.do(t, now, "CreateRule", `{"LoadBalancerId":"`+lb+`","ListenerId":"`+listener+`","Rules":[{"Domain":"a.example","Url":"/","Certificate":{"CertId":"cert"}}]}`)["LocationIds"])
+	return listener, location
+}
+
 // fill puts real ids into a body, so that fuzzing gets past the look-up.
 func fill(body []byte, lb, listener string) []byte {
 	body = bytes.ReplaceAll(body, []byte(`"lb-1"`), []byte(`"`+lb+`"`))
@@ -66,6 +74,7 @@ func cloudWith(t *testing.T, change ...func(*Config)) *Cloud {
 	t.Helper()
 	cfg := Example()
 	cfg.Tasks.Delay = Duration(time.Second)
+	cfg.Certificates = []Certificate{{ID: "cert"}}
 	cfg.Instances = []Instance{{ID: "ins-aaaa0001", PrivateIP: "10.0.0.1"}, {ID: "ins-aaaa0002", PrivateIP: "10.0.0.10", Zone: "ap-guangzhou-4"}}
 	for _, f := range change {
 		f(&cfg)

@@ -52,7 +52,7 @@ func (c *Cloud) parseResource(text string) (resource, *Error) {
 		return resource{}, errorf(codeTagService, "clbsim knows tags of the service clb only, not %q.", p[2])
 	case c.regions[p[3]] == nil:
 		return bad("the region " + strconv.Quote(p[3]) + " is unknown")
-	case p[4] != "uin/"+c.cfg.Uin:
+	case p[4] != "uin/"+c.cfg.Uin && p[4] != "uin/": // left out, it is the caller's
 		return bad("the account is not this one")
 	case !ok || prefix != "clb" || id == "":
 		return bad("the last part is not clb/<id>")

@@ -57,6 +57,7 @@ func TestOneWriteAtATime(t *testing.T) {
 	other, _ := c.seed(t, testStart)
 	target := `"Targets":[{"InstanceId":"ins-aaaa0001","Port":1}]`
 	c.do(t, testStart, "RegisterTargets", fmt.Sprintf(`{"LoadBalancerId":%q,"ListenerId":%q,%s}`, lb, l, target))
+	l7, rule := c.seedRule(t, testStart, lb)
 	c.cfg.Tasks.Delay = Duration(time.Second)
 	c.do(t, testStart, "ModifyListener", fmt.Sprintf(`{"LoadBalancerId":%q,"ListenerId":%q,"ListenerName":"x"}`, lb, l))
 	for action, rest := range map[string]string{
@@ -73,8 +74,15 @@ func TestOneWriteAtATime(t *testing.T) {
 		"BatchDeregisterTargets":        `"Targets":[{"ListenerId":"lbl-1","InstanceId":"ins-aaaa0001","Port":1}]`,
 		"BatchModifyTargetWeight":       `"ModifyList":[{"ListenerId":"lbl-1",` + target + `}]`,
 		"DeleteLoadBalancer":            `"LoadBalancerIds":["lb-1"]`,
+		"CreateRule":                    `"ListenerId":"lbl-2","Rules":[{"Domain":"a.example","Url":"/x"}]`,
+		"ModifyRule":                    `"ListenerId":"lbl-2","LocationId":"loc-1","Url":"/x"`,
+		"ModifyDomain":                  `"ListenerId":"lbl-2","Domain":"a.example","NewDomain":"b.example"`,
+		"ModifyDomainAttributes":        `"ListenerId":"lbl-2","Domain":"a.example","Http2":true`,
+		"DeleteRule":                    `"ListenerId":"lbl-2","LocationIds":["loc-1"]`,
+		"CreateLoadBalancerSnatIps":     `"SnatIps":[{"SubnetId":"subnet-demo0001"}]`,
+		"DeleteLoadBalancerSnatIps":     `"Ips":["10.0.200.1"]`,
 	} {
-		body := `{"LoadBalancerId":"lb-1",` + rest + `}`
+		body := strings.NewReplacer(`"lbl-2"`, `"`+l7+`"`, `"loc-1"`, `"`+rule+`"`).Replace(`{"LoadBalancerId":"lb-1",` + rest + `}`)
 		if action == "DeleteLoadBalancer" {
 			body = `{` + rest + `}`
 		}

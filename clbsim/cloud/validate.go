@@ -15,6 +15,7 @@ import (
 var (
 	instanceID  = regexp.MustCompile(`^ins-[a-z0-9]{8}$`)
 	probeRange  = netip.MustParsePrefix("100.64.0.0/10")
+	proxyRange  = netip.MustParsePrefix("100.127.0.0/16")
 	knownQuotas = []string{QuotaPublic, QuotaInternal, QuotaListeners, QuotaTargets, QuotaRules,
 		QuotaSnatIPs, "TOTAL_ISP_CLB_QUOTA", "TOTAL_FULL_PORT_RANGE_LISTENER_QUOTA"}
 )
@@ -110,6 +111,9 @@ func (c *Config) validateNetwork(p *problems) {
 			if c.LoadBalancers[j].ID == c.LoadBalancers[i].ID {
 				p.add("loadBalancers[%d].id: %s is also loadBalancers[%d]", i, c.LoadBalancers[i].ID, j)
 			}
+			if vip := c.LoadBalancers[i].VIP; vip.IsValid() && c.LoadBalancers[j].VIP == vip {
+				p.add("loadBalancers[%d].vip: %s is also that of loadBalancers[%d]", i, vip, j)
+			}
 		}
 	}
 	for i := range c.SecurityGroups {
@@ -157,6 +161,9 @@ func (c *Config) validateLimits(p *problems) {
 	p.oneOf("health.probe", c.Health.Probe, ProbeSimulated, ProbeReal)
 	if c.Health.Speedup <= 0 {
 		p.add("health.speedup: %v, want more than 0 (1 is real time)", c.Health.Speedup)
+	}
+	if !proxyRange.Contains(c.Health.Proxy) {
+		p.add("health.proxy: %s is not in %s, where CLB's connections to targets come from", c.Health.Proxy, proxyRange)
 	}
 	if !probeRange.Contains(c.Health.Source) {
 		p.add("health.source: %s is not in %s, where CLB probes come from", c.Health.Source, probeRange)

@@ -12,7 +12,12 @@
 //	prerouting, output   to a VIP? ─► dispatch ─ listeners[tcp . VIP . 80] ─► chain lbl-1
 //	lbl-1                the next slot of the weighted sequence ─► dnat to its target
 //	forward, guard       a flow to a VIP whose target is no longer bound is dropped
-//	postrouting          a probe gets the source address that its mark names
+//	postrouting          a probe, or a connection of a proxy, gets the source that its mark names
+//
+// The connections of TCP_SSL, HTTP and HTTPS listeners end on this machine, at
+// a port of package proxy:
+//
+//	lbl-2                redirect to the port; what the proxy answers passes guard
 //
 // Only the first packet of a flow meets the nat chains, so a change of weights
 // or health never moves an established flow. Each listener has its own chain

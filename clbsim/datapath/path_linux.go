@@ -12,8 +12,10 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+	"k8s.io/klog/v2"
 
 	"github.com/clbsync/clbsync/clbsim/cloud"
+	"github.com/clbsync/clbsync/clbsim/proxy"
 )
 
 // Path keeps the table of this network namespace. Its methods must not be
@@ -23,6 +25,8 @@ type Path struct {
 	rules   Ruleset
 	kept    map[Flow]bool
 	pending map[Flow]bool // ended flows that are still to be cut
+	proxy   proxy.Proxy
+	told    map[string]bool // listeners of which the log says that they are not carried
 }
 
 // Forward makes the table say what the listeners say, in one transaction, and
@@ -30,7 +34,13 @@ type Path struct {
 // is cut while the old rules stand would be sent to the same target again.
 // After an error the next call tries everything that is missing.
 func (p *Path) Forward(ctx context.Context, f cloud.Forwarding) error {
-	rules, kept := Render(f), Kept(f)
+	p.proxy.Mark = true
+	ports, err := p.proxy.Forward(ctx, f)
+	if err != nil {
+		return fmt.Errorf("proxy: %w", err)
+	}
+	p.tell(f.Idle)
+	rules, kept := Render(f, ports), Kept(f)
 	script := rules.Script()
 	if p.loaded {
 		script = Diff(p.rules, rules)
@@ -54,9 +64,23 @@ func (p *Path) Forward(ctx context.Context, f cloud.Forwarding) error {
 	return p.cut()
 }
 
-// Close takes the table away.
+// tell says of each listener once that no packet will follow it.
+func (p *Path) tell(idle []string) {
+	if p.told == nil {
+		p.told = map[string]bool{}
+	}
+	for _, id := range idle {
+		if !p.told[id] {
+			p.told[id] = true
+			klog.Background().Info("Listener is not carried by the data path: it is of QUIC or IPv6", "listener", id)
+		}
+	}
+}
+
+// Close takes the table away, and the connections of proxies.
 func (p *Path) Close(ctx context.Context) error {
 	p.loaded = false
+	p.proxy.Close()
 	return nft(ctx, Remove)
 }
 

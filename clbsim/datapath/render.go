@@ -33,11 +33,12 @@ type chain struct {
 	rules []string
 }
 
-// Render returns the rules for what the listeners say.
-func Render(f cloud.Forwarding) Ruleset {
+// Render returns the rules for what the listeners say. Those of proxies lead to
+// their ports on this machine.
+func Render(f cloud.Forwarding, ports map[string]uint16) Ruleset {
 	r := Ruleset{sets: map[string]set{}, chains: map[string]chain{}}
 	r.frame()
-	var vips, sources, dispatch, resets []string
+	var vips, sources, dispatch, resets, proxied []string
 	bound := map[string][]string{"tcp": nil, "udp": nil}
 	for _, v := range f.VIPs {
 		vips = append(vips, v.String())
@@ -56,7 +57,13 @@ func Render(f cloud.Forwarding) Ruleset {
 		}
 		r.listener(l)
 	}
+	for _, p := range f.Proxies {
+		dispatch = append(dispatch, fmt.Sprintf("tcp . %s . %d : goto %s", p.VIP, p.Port, p.ID))
+		proxied = append(proxied, fmt.Sprintf("%s . %d . %d", p.VIP, p.Port, ports[p.ID]))
+		r.proxy(p, ports[p.ID])
+	}
 	r.fill("vips", vips)
+	r.fill("proxied", proxied)
 	r.fill("probe_source", sources)
 	r.fill("listeners", dispatch)
 	r.fill("bound_tcp", bound["tcp"])
@@ -87,6 +94,7 @@ func (r Ruleset) frame() {
 	r.sets["listeners"] = set{kind: "map", spec: "type inet_proto . ipv4_addr . inet_service : verdict;"}
 	r.sets["bound_tcp"] = set{kind: "set", spec: tuple}
 	r.sets["bound_udp"] = set{kind: "set", spec: tuple}
+	r.sets["proxied"] = set{kind: "set", spec: "type ipv4_addr . inet_service . inet_service;"}
 	r.sets["resets"] = set{kind: "set", spec: "type ipv4_addr . inet_service;"}
 
 	enter := []string{"ip daddr @vips goto dispatch"}
@@ -106,6 +114,7 @@ func (r Ruleset) frame() {
 	r.chains["guard"] = chain{rules: []string{
 		"meta l4proto tcp " + flow + " @bound_tcp accept",
 		"meta l4proto udp " + flow + " @bound_udp accept",
+		"meta l4proto tcp ct original ip daddr . ct original proto-dst . ct reply proto-src @proxied accept",
 		"ct state related accept",
 		"meta l4proto tcp ct original ip daddr . ct original proto-dst @resets reject with tcp reset",
 		"drop",
@@ -139,6 +148,15 @@ func (r Ruleset) listener(l cloud.ForwardingListener) {
 		rules = append(rules, rule)
 	}
 	r.chains[l.ID] = chain{rules: append(rules, "drop")}
+}
+
+// proxy adds the chain of a listener whose connections end on this machine.
+func (r Ruleset) proxy(p cloud.ForwardingProxy, port uint16) {
+	var rules []string
+	if from, open := sources(p.Allow); !open {
+		rules = append(rules, from)
+	}
+	r.chains[p.ID] = chain{rules: append(rules, fmt.Sprintf("meta l4proto tcp redirect to :%d", port), "drop")}
 }
 
 // sources returns the rule that drops everyone but the given ranges. Ranges

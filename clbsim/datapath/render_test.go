@@ -55,7 +55,7 @@ func TestRules(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			l := listener("lbl-1", 80, a, b)
 			tc.change(&l)
-			got := strings.Join(Render(forwarding(l)).chains["lbl-1"].rules, "\n")
+			got := strings.Join(Render(forwarding(l), nil).chains["lbl-1"].rules, "\n")
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("rules (-want +got):\n%s", diff)
 			}
@@ -65,7 +65,7 @@ func TestRules(t *testing.T) {
 
 // What a target no longer gets, it may still finish: weight 0 stays bound.
 func TestDrainedTargetsStayBound(t *testing.T) {
-	r := Render(forwarding(listener("lbl-1", 80, to("10.0.0.1:1", 0), to("10.0.0.2:1", 1))))
+	r := Render(forwarding(listener("lbl-1", 80, to("10.0.0.1:1", 0), to("10.0.0.2:1", 1))), nil)
 	if diff := cmp.Diff([]string{"203.0.113.1 . 80 . 10.0.0.1 . 1", "203.0.113.1 . 80 . 10.0.0.2 . 1"}, r.sets["bound_tcp"].elements); diff != "" {
 		t.Errorf("bound (-want +got):\n%s", diff)
 	}
@@ -73,14 +73,14 @@ func TestDrainedTargetsStayBound(t *testing.T) {
 
 func TestDiffTouchesOnlyWhatDiffers(t *testing.T) {
 	before := forwarding(listener("lbl-1", 80, to("10.0.0.1:1", 1)), listener("lbl-2", 81, to("10.0.0.1:2", 1), to("10.0.0.2:2", 1)))
-	if script := Diff(Render(before), Render(before)); script != "" {
+	if script := Diff(Render(before, nil), Render(before, nil)); script != "" {
 		t.Errorf("no change gives:\n%s", script)
 	}
 	after := before
 	after.Listeners = slices.Clone(before.Listeners)
 	after.Listeners[0] = listener("lbl-1", 80, to("10.0.0.1:1", 1), to("10.0.0.3:1", 0))
 	want := "add element ip clbsim bound_tcp { 203.0.113.1 . 80 . 10.0.0.3 . 1 }\n"
-	if diff := cmp.Diff(want, Diff(Render(before), Render(after))); diff != "" {
+	if diff := cmp.Diff(want, Diff(Render(before, nil), Render(after, nil))); diff != "" {
 		t.Errorf("a drained target comes (-want +got):\n%s", diff)
 	}
 	after.Listeners = after.Listeners[:1]
@@ -90,7 +90,7 @@ add element ip clbsim bound_tcp { 203.0.113.1 . 80 . 10.0.0.3 . 1 }
 delete element ip clbsim listeners { tcp . 203.0.113.1 . 81 }
 delete chain ip clbsim lbl-2
 `
-	if diff := cmp.Diff(want, Diff(Render(before), Render(after))); diff != "" {
+	if diff := cmp.Diff(want, Diff(Render(before, nil), Render(after, nil))); diff != "" {
 		t.Errorf("a listener goes (-want +got):\n%s", diff)
 	}
 }

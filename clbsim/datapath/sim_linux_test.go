@@ -37,6 +37,7 @@ func newRig(t *testing.T, nodes int) *rig {
 	cfg.Tasks.Delay = 0
 	cfg.Health.Probe, cfg.Health.Speedup = "real", 50 // 5 s are 100 ms
 	cfg.PublicVIPs = []netip.Prefix{netip.PrefixFrom(vip, 24)}
+	cfg.Certificates = []clbsim.Certificate{{ID: "certtest", Domains: []string{"a.example"}}}
 	cfg.SecurityGroups = append(cfg.SecurityGroups, clbsim.SecurityGroup{ID: "sg-other001", Allow: []netip.Prefix{netip.PrefixFrom(otherClient, 32)}})
 	for i := range nodes {
 		cfg.Instances = append(cfg.Instances, clbsim.Instance{ID: fmt.Sprintf("ins-aaaa000%d", i+1), PrivateIP: nodeAddr(i + 1).String()})

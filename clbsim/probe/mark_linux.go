@@ -10,9 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mark makes every packet of a socket carry an address as its mark. The data
-// path replaces the source of packets that carry one.
-func mark(c syscall.RawConn, source netip.Addr) error {
+// Mark makes every packet of a socket carry an address as its mark. The data
+// path replaces the source of packets that carry one. An address of IPv6 does
+// not fit: such packets stay as they are.
+func Mark(c syscall.RawConn, source netip.Addr) error {
+	if !source.Is4() {
+		return nil
+	}
 	a := source.As4()
 	var failure error
 	err := c.Control(func(fd uintptr) {

@@ -10,6 +10,7 @@ import (
 	"syscall"
 )
 
-func mark(syscall.RawConn, netip.Addr) error {
+// Mark always fails.
+func Mark(syscall.RawConn, netip.Addr) error {
 	return errors.New("the source of a probe can be set on Linux only")
 }

@@ -5,6 +5,7 @@ package probe
 import (
 	"context"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -80,6 +81,45 @@ func web(t *testing.T, status int) netip.AddrPort {
 	return netip.MustParseAddrPort(strings.TrimPrefix(srv.URL, "http://"))
 }
 
+func secureWeb(t *testing.T, status int) netip.AddrPort {
+	t.Helper()
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	return netip.MustParseAddrPort(srv.Listener.Addr().String())
+}
+
+// grpcServer answers every call with a status, as a trailer after an empty
+// message.
+func grpcServer(t *testing.T, status string) netip.AddrPort {
+	t.Helper()
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor != 2 || r.Header.Get("Content-Type") != "application/grpc" {
+			w.WriteHeader(http.StatusUnsupportedMediaType)
+			return
+		}
+		w.Header().Set("Content-Type", "application/grpc")
+		w.Header().Set(http.TrailerPrefix+"Grpc-Status", status)
+		_, _ = w.Write(make([]byte, 5))
+	}))
+	srv.Config.Protocols = new(http.Protocols)
+	srv.Config.Protocols.SetUnencryptedHTTP2(true)
+	srv.Start()
+	t.Cleanup(srv.Close)
+	return netip.MustParseAddrPort(srv.Listener.Addr().String())
+}
+
+func overTLS(mask int64) cloud.HealthCheck {
+	h := httpCheck(mask)
+	h.Type = cloud.CheckHTTPS
+	return h
+}
+
+func grpcCheck(codes string) cloud.HealthCheck {
+	return cloud.HealthCheck{Type: cloud.CheckGRPC, HTTPPath: "/", GRPCCode: codes}
+}
+
 func httpCheck(mask int64) cloud.HealthCheck {
 	return cloud.HealthCheck{Type: cloud.CheckHTTP, HTTPPath: "/healthz", HTTPDomain: "node", HTTPMethod: "HEAD", HTTPVersion: "HTTP/1.1", HTTPCode: mask}
 }
@@ -109,6 +149,14 @@ func TestProbe(t *testing.T) {
 		{"HTTP 404 with a mask for all but 4xx", httpCheck(31 - 8), false, web(t, 404), false},
 		{"HTTP/1.0", old, false, web(t, 204), true},
 		{"something that is not HTTP", httpCheck(31), false, echo, false},
+		{"HTTPS 200", overTLS(2), false, secureWeb(t, 200), true},
+		{"HTTPS 503 with a mask for 2xx", overTLS(2), false, secureWeb(t, 503), false},
+		{"HTTPS at a port without TLS", overTLS(31), false, web(t, 200), false},
+		{"gRPC with the status of the default", grpcCheck(""), false, grpcServer(t, "12"), true},
+		{"gRPC with another status", grpcCheck("0-11,13"), false, grpcServer(t, "12"), false},
+		{"gRPC with a status of a range", grpcCheck("0-11"), false, grpcServer(t, "5"), true},
+		{"gRPC with a status of a list", grpcCheck("1,5"), false, grpcServer(t, "5"), true},
+		{"gRPC at a port of HTTP/1", grpcCheck("0-99"), false, web(t, 200), false},
 		{"a custom answer over TCP", custom("TEXT", "hi", "you said hi"), false, echo, true},
 		{"another answer over TCP", custom("TEXT", "hi", "you said ho"), false, echo, false},
 		{"a custom answer over UDP", custom("TEXT", "hi", "you"), true, echo, true},

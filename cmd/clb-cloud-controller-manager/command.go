@@ -35,8 +35,12 @@ type program struct {
 	leading sync.Once      // see lead
 
 	// Our own flags.
-	dryRun, classOnly bool
-	gather            time.Duration
+	dryRun, classOnly, check bool
+	gather                   time.Duration
+	deleteOf                 string // the cluster whose CLBs are to be deleted
+	unlessDeployment         string
+
+	finish context.CancelFunc // ends the program when there is nothing left to do; see release.go
 
 	// What prepare fills in.
 	config provider.CloudConfig
@@ -56,7 +60,8 @@ func newProgram(stop context.Context, stderr io.Writer) (*program, error) {
 	o.Generic.ClientConnection.QPS, o.Generic.ClientConnection.Burst = 50, 100
 	// There are no webhooks, so no port for them either.
 	o.Webhook, o.WebhookServing = nil, nil
-	return &program{stop: stop, stderr: stderr, options: o}, nil
+	stop, finish := context.WithCancel(stop)
+	return &program{stop: stop, finish: finish, stderr: stderr, options: o}, nil
 }
 
 // command is upstream's command with our controllers, flags and checks.
@@ -66,6 +71,9 @@ func (p *program) command(stdout io.Writer) *cobra.Command {
 	fs.BoolVar(&p.dryRun, "dry-run", false, "Log what would be changed, and tell it in Events of the Services, but change neither CLBs nor Services nor Nodes. Needs no lease, so that it can run beside the real one.")
 	fs.BoolVar(&p.classOnly, "load-balancer-class-only", false, "Serve only Services with loadBalancerClass: clbsync.io/clb, and leave those without a class to another controller, such as TKE's or k3s's.")
 	fs.DurationVar(&p.gather, "gather", 0, "How long changes are gathered, so that many of them make one request to CLB. 0: what the cloud config says, else 50ms.")
+	fs.BoolVar(&p.check, "check", false, "Say whether the cloud config, the API server, the rights there and the credentials are what this program needs, and exit. Changes nothing.")
+	fs.StringVar(&p.deleteOf, "delete-load-balancers", "", "Delete the CLBs of all Services of this cluster, and exit when there are none left. The value has to be the clusterID of the cloud config. It is what uninstalling the chart runs, if it is told to.")
+	fs.StringVar(&p.unlessDeployment, "unless-deployment", "", "With --delete-load-balancers: NAMESPACE/NAME of a Deployment. While it exists nothing is deleted, and the program fails.")
 
 	initializers := p.initializers()
 	open := func(*config.CompletedConfig) cloudprovider.Interface {
@@ -97,6 +105,9 @@ func (p *program) command(stdout io.Writer) *cobra.Command {
 			_, err := fmt.Fprintln(stdout, version.Line(name))
 			return err
 		}
+		if p.check {
+			return p.examine(cmd.Context(), stdout)
+		}
 		if err := p.prepare(cmd); err != nil {
 			return err
 		}
@@ -125,6 +136,9 @@ Examples:
 
   # What would it do here? Changes nothing, and can run beside the real one
   ` + name + ` --kubeconfig=$HOME/.kube/config --cloud-config=… --dry-run --secure-port=0
+
+  # Is everything there that it needs? Changes nothing
+  ` + name + ` --cloud-config=… --check
 
   # Against clbsim, the simulated CLB, on this machine
   ` + name + ` --kubeconfig=… --cloud-config=examples/cloud-config.yaml --leader-elect=false

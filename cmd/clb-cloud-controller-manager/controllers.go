@@ -7,15 +7,18 @@ import (
 	"maps"
 	"net/netip"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/dynamic"
 	cloudprovider "k8s.io/cloud-provider"
 	"k8s.io/cloud-provider/app"
 	"k8s.io/cloud-provider/app/config"
 	"k8s.io/cloud-provider/names"
+	componentconfig "k8s.io/component-base/config"
 	genericapp "k8s.io/controller-manager/app"
 	"k8s.io/controller-manager/controller"
 	"k8s.io/klog/v2"
 
+	"github.com/clbsync/clbsync/lbsync"
 	"github.com/clbsync/clbsync/lbsync/clb"
 	lbcontroller "github.com/clbsync/clbsync/lbsync/controller"
 	"github.com/clbsync/clbsync/provider"
@@ -80,6 +83,11 @@ func (p *program) loadBalancers(ic app.ControllerInitContext, cc *config.Complet
 		if err != nil {
 			return nil, false, err
 		}
+		if p.deleteOf != "" {
+			if err := p.mayRelease(ctx, client); err != nil {
+				return nil, false, err
+			}
+		}
 		access, err := cc.ClientBuilder.Config(ic.ClientName)
 		if err != nil {
 			return nil, false, err
@@ -93,6 +101,7 @@ func (p *program) loadBalancers(ic app.ControllerInitContext, cc *config.Complet
 			Informers: cc.SharedInformers,
 			Dynamic:   objects,
 			Cloud:     p.client,
+			Regions:   func(region string) (lbcontroller.Cloud, error) { return p.client.In(region) },
 			Settings:  p.config.Settings,
 			Instances: func(ctx context.Context, addr netip.Addr) (string, bool, error) {
 				i, found, err := p.client.InstanceByAddress(ctx, addr)
@@ -102,6 +111,10 @@ func (p *program) loadBalancers(ic app.ControllerInitContext, cc *config.Complet
 				q, err := p.client.Quotas(ctx)
 				return q.Targets, err
 			},
+			Owned: func(ctx context.Context) ([]lbsync.Owned, error) {
+				return p.client.Owned(ctx, p.config.Settings.ClusterID)
+			},
+			About:   leaseOf(cc.ComponentConfig.Generic.LeaderElection),
 			Workers: int(cc.ComponentConfig.ServiceController.ConcurrentServiceSyncs),
 			Gather:  p.config.Gather,
 			Verify:  p.config.VerifyInterval,
@@ -117,8 +130,20 @@ func (p *program) loadBalancers(ic app.ControllerInitContext, cc *config.Complet
 			defer cancel()
 			c.Run(ctx)
 		})
+		if p.deleteOf != "" {
+			p.running.Go(func() { p.awaitRelease(ctx, c, cc.SharedInformers.Core().V1().Services().Informer().HasSynced) })
+		}
 		return nil, true, nil
 	}
+}
+
+// leaseOf is what Events are about that concern the whole cluster: the leader's Lease, where people look for what becomes
+// of this program; nil without leader election.
+func leaseOf(e componentconfig.LeaderElectionConfiguration) *corev1.ObjectReference {
+	if !e.LeaderElect {
+		return nil
+	}
+	return &corev1.ObjectReference{APIVersion: "coordination.k8s.io/v1", Kind: "Lease", Namespace: e.ResourceNamespace, Name: e.ResourceName}
 }
 
 // instances puts the client behind the interface of the provider.

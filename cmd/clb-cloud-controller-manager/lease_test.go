@@ -4,11 +4,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -125,6 +127,39 @@ func TestALeaseOfSomebodyElseIsLeftAlone(t *testing.T) {
 		}
 		if seen != "42" || holder(t, client) != "" {
 			t.Errorf("version %q, holder %q; want 42 and nobody", seen, holder(t, client))
+		}
+	})
+}
+
+// The manifests of an uninstallation may have been applied by mistake.
+func TestNothingIsDeletedUnderAControllerThatIsInstalled(t *testing.T) {
+	deployment := func(mods ...func(*appsv1.Deployment)) *appsv1.Deployment {
+		d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "clbsync-controller"}}
+		for _, mod := range mods {
+			mod(d)
+		}
+		return d
+	}
+	for name, c := range map[string]struct {
+		client *fake.Clientset
+		want   string
+	}{
+		"it is installed":       {fake.NewClientset(deployment()), "the Deployment kube-system/clbsync-controller is still installed"},
+		"it is gone":            {fake.NewClientset(), ""},
+		"it waits for its pods": {fake.NewClientset(deployment(func(d *appsv1.Deployment) { d.DeletionTimestamp = new(metav1.Now()) })), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := (&program{unlessDeployment: "kube-system/clbsync-controller"}).mayRelease(t.Context(), c.client)
+			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+	t.Run("who may not ask deletes nothing", func(t *testing.T) {
+		client := fake.NewClientset()
+		client.PrependReactor("get", "deployments", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, errors.New("forbidden") })
+		if err := (&program{unlessDeployment: "a/b"}).mayRelease(t.Context(), client); err == nil {
+			t.Error("no error")
 		}
 	})
 }

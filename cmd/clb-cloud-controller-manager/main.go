@@ -50,6 +50,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		complain("%v", err)
 		return exitFailure
 	}
+	defer p.finish()
 	cmd := p.command(stdout) //nolint:contextcheck // finding credentials is bounded by itself
 	cmd.SetArgs(args)
 	err = cli.RunNoErrOutput(cmd)
@@ -58,7 +59,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		klog.ErrorS(err, "The next leader has to wait until the lease runs out")
 	}
 	switch {
-	case err == nil, errors.Is(err, context.Canceled) && ctx.Err() != nil:
+	case err == nil, errors.Is(err, context.Canceled) && p.stop.Err() != nil:
 		return 0
 	case errors.As(err, new(usageError)):
 		complain("%v\nSee '%s --help'.", err, name)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,7 +35,10 @@ func (p *program) prepare(cmd *cobra.Command) error {
 	if p.config, err = readConfig(p.options.KubeCloudShared.CloudProvider.CloudConfigFile); err != nil {
 		return err
 	}
-	p.config.Settings.ClassOnly = p.classOnly
+	if p.deleteOf != "" && p.deleteOf != p.config.Settings.ClusterID {
+		return usageError{fmt.Errorf("--delete-load-balancers is %q, but the clusterID of the cloud config is %q: both have to be the same", p.deleteOf, p.config.Settings.ClusterID)}
+	}
+	p.config.Settings.ClassOnly, p.config.Settings.Release = p.classOnly, p.deleteOf != ""
 	p.config.Gather = cmp.Or(p.gather, p.config.Gather)
 	registerBuildInfo()
 	klog.InfoS("Starting", "version", version.Version(), "commit", version.Commit(), "region", p.config.Region, "vpc", p.config.Settings.VPCID,
@@ -46,6 +50,8 @@ func (p *program) prepare(cmd *cobra.Command) error {
 	return err
 }
 
+var plainName = regexp.MustCompile(`^[^/ ]+/[^/ ]+$`)
+
 func (p *program) checkFlags() error {
 	o := p.options
 	if got := o.KubeCloudShared.CloudProvider.Name; got != provider.Name {
@@ -53,6 +59,12 @@ func (p *program) checkFlags() error {
 	}
 	if o.KubeCloudShared.CloudProvider.CloudConfigFile == "" {
 		return errors.New("--cloud-config is missing; give it a file like examples/cloud-config.yaml")
+	}
+	if p.unlessDeployment != "" && !plainName.MatchString(p.unlessDeployment) {
+		return fmt.Errorf("--unless-deployment is %q, want NAMESPACE/NAME", p.unlessDeployment)
+	}
+	if p.deleteOf != "" && p.dryRun {
+		return errors.New("--delete-load-balancers and --dry-run are both given: a dry run would never end")
 	}
 	if p.gather < 0 {
 		return fmt.Errorf("--gather is %s, want 0 or more", p.gather)
@@ -72,9 +84,8 @@ func readConfig(path string) (provider.CloudConfig, error) {
 	return cfg, nil
 }
 
-// openCloud makes the client of the cloud. Credentials that cannot be found yet (the metadata service is slow
-// to come up, a role is still to be bound) are waited for: a crash would only hide the reason.
-func (p *program) openCloud() (*clb.Client, error) {
+// cloudConfig is what the client of the cloud is made of.
+func (p *program) cloudConfig() (clb.Config, error) {
 	cfg := clb.Config{
 		Region:      p.config.Region,
 		VPCID:       p.config.Settings.VPCID,
@@ -84,7 +95,17 @@ func (p *program) openCloud() (*clb.Client, error) {
 		UserAgent:   name + " " + version.Version(),
 	}
 	if err := cfg.Validate(); err != nil {
-		return nil, fmt.Errorf("cloud config: %w", err)
+		return cfg, fmt.Errorf("cloud config: %w", err)
+	}
+	return cfg, nil
+}
+
+// openCloud makes the client of the cloud. Credentials that cannot be found yet (the metadata service is slow
+// to come up, a role is still to be bound) are waited for: a crash would only hide the reason.
+func (p *program) openCloud() (*clb.Client, error) {
+	cfg, err := p.cloudConfig()
+	if err != nil {
+		return nil, err
 	}
 	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
 		client, err := clb.New(cfg)

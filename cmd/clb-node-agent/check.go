@@ -17,7 +17,11 @@ func checkCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Examine this host and say what would stand in the agent's way; changes nothing",
-		Args:  cobra.NoArgs,
+		Long: `Examine this host: variants of iptables and whose rules they hold, the mode that fits, the mark bit, sysctls, reverse path
+filtering, ephemeral ports among the NodePorts, who holds which port, and the way back from the pods. Changes nothing. With an
+API server (--kubeconfig, or in a pod) it knows which ports are in use. Exits with 1 if a finding needs attention.`,
+		Example: "  clb-node-agent check --node-name=n1 --kubeconfig=/root/.kube/config",
+		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if o.bit < 0 || o.bit > 31 {
 				return fmt.Errorf("--masquerade-bit is %d, want 0 to 31", o.bit)

@@ -7,11 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/klog/v2"
 
 	"github.com/clbsync/clbsync/nodeagent/agent"
@@ -23,7 +24,9 @@ func cleanupCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "cleanup",
 		Short: "Remove every chain, jump and address set of the agent from this node",
-		Args:  cobra.NoArgs,
+		Long: `Remove every chain, jump and address set of the agent, in both variants of iptables and both families. Others' rules stay.
+Stop the agent first: it would put them back.`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return cleanUp(c.Context(), c.OutOrStdout())
 		},
@@ -34,20 +37,34 @@ func cleanupCommand() *cobra.Command {
 func cleanUp(ctx context.Context, out io.Writer) error {
 	var errs []error
 	for _, variant := range []iptables.Variant{iptables.Legacy, iptables.NFT} {
-		for _, family := range []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol} {
-			r := iptables.Runner{Family: family, Variant: variant}
-			removed, err := r.CleanUp(ctx)
+		for _, family := range iptables.Families {
+			removed, err := iptables.Runner{Family: family, Variant: variant}.RemoveChains(ctx)
 			if errors.Is(err, exec.ErrNotFound) {
 				continue // what cannot be run cannot have made rules
 			}
 			if removed > 0 {
-				fmt.Fprintf(out, "iptables-%s %s: %d chains, jumps and address sets removed\n", variant, family, removed)
+				fmt.Fprintf(out, "iptables-%s %s: %d chains and jumps removed\n", variant, family, removed)
 			}
 			errs = append(errs, err)
 		}
 	}
+	for _, family := range iptables.Families {
+		removed, err := iptables.Runner{Family: family, Variant: iptables.NFT}.RemoveSets(ctx)
+		if errors.Is(err, exec.ErrNotFound) {
+			continue
+		}
+		if removed > 0 {
+			fmt.Fprintf(out, "%s: %d address sets removed\n", family, removed)
+		}
+		errs = append(errs, err)
+	}
+	if localnet, err := os.ReadFile(routeLocalnet); err == nil && strings.TrimSpace(string(localnet)) == "1" {
+		fmt.Fprintln(out, "net.ipv4.conf.all.route_localnet is 1 and is left so, since kube-proxy may need it; without a proxy: sysctl -w net.ipv4.conf.all.route_localnet=0")
+	}
 	return errors.Join(errs...)
 }
+
+const routeLocalnet = "/proc/sys/net/ipv4/conf/all/route_localnet"
 
 // cleanupTime bounds the removal of the rules at the end of the agent; the kubelet allows a minute in all.
 const cleanupTime = 40 * time.Second

@@ -16,7 +16,10 @@ func explainCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "explain PORT",
 		Short: "Say what happens to a packet for a NodePort or health check port of this node",
-		Args:  cobra.ExactArgs(1),
+		Long: `Say in words what happens to a packet for PORT from a client outside, from a process on this node and from a pod, what the
+kernel's rules have counted, and why a packet is dropped or refused.`,
+		Example: "  clb-node-agent explain 30080 --node-name=n1 --kubeconfig=/root/.kube/config",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			port, err := strconv.ParseUint(args[0], 10, 16)
 			if err != nil || port == 0 {

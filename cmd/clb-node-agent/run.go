@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 
+	"github.com/clbsync/clbsync/internal/version"
 	"github.com/clbsync/clbsync/nodeagent"
 	"github.com/clbsync/clbsync/nodeagent/agent"
 	"github.com/clbsync/clbsync/nodeagent/iptables"
@@ -53,7 +54,15 @@ func runCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "Run the agent until it is told to stop; the rules stay, unless --cleanup-with-daemonset says otherwise",
-		Args:  cobra.NoArgs,
+		Long: `Run the agent until it is told to stop (SIGTERM). The rules stay in the kernel, so that a restart cuts nothing; "cleanup"
+removes them, and so does the end of an agent with --cleanup-with-daemonset whose DaemonSet has been deleted. The log begins with the mode and the variant of iptables that were chosen, and why.
+
+--address serves /livez, /healthz and /readyz (rule updates reach the kernel; /healthz also: this Node is to stay; /readyz also:
+the first rules are in the kernel), /metrics, and with --profiling /debug/pprof.`,
+		Example: `  clb-node-agent run --mode=override --iptables=nft          # beside a kube-proxy that nobody may change
+  clb-node-agent run --pods=cidr:10.0.0.0/14                 # VPC-CNI: pods are known by the cluster's CIDR
+  clb-node-agent run --node-name=n1 --kubeconfig=agent.conf  # as a service of the host`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			config, err := o.config()
 			if err != nil {
@@ -69,7 +78,7 @@ func runCommand() *cobra.Command {
 	flags.StringVar(&o.address, "address", ":10356", "where /healthz, /livez, /readyz and /metrics are served; empty: nowhere")
 	flags.BoolVar(&o.profiling, "profiling", false, "serve /debug/pprof as well")
 	flags.DurationVar(&o.minSync, "min-sync-period", 100*time.Millisecond, "least time between two syncs")
-	flags.DurationVar(&o.check, "check-period", 5*time.Second, "how often the agent looks whether its jumps are still first")
+	flags.DurationVar(&o.check, "check-period", 5*time.Second, "how often the agent looks whether others have changed its rules or come before its jumps (next to nothing while nobody writes rules)")
 	flags.DurationVar(&o.verify, "verify-period", 5*time.Minute, "how often all rules are compared with the kernel's")
 	flags.DurationVar(&o.stuck, "stuck-after", time.Minute, "an update that waits longer turns health answers to 503")
 	flags.DurationVar(&o.compare, "compare-period", 10*time.Second, "in mode override: how often kube-proxy's health answers are compared with ours")
@@ -83,6 +92,7 @@ func runCommand() *cobra.Command {
 
 func (o *options) config() (agent.Config, error) {
 	c := agent.Config{
+		Build:    agent.Build{Version: version.Version(), Commit: version.Commit()},
 		NodeName: o.nodeName(), Mode: agent.Mode(o.mode), Variant: iptables.Variant(o.variant), Localhost: o.localhost, ReadinessGate: o.gates, Drain: o.drain,
 		Address: o.address, Profiling: o.profiling, MinSync: o.minSync, CheckEvery: o.check, VerifyEvery: o.verify, StuckAfter: o.stuck, CompareEvery: o.compare, ModeEvery: o.modeEvery,
 	}
@@ -167,7 +177,7 @@ func (o *options) client() (kubernetes.Interface, error) {
 	if err != nil {
 		return nil, fmt.Errorf("how to reach the API server (--kubeconfig): %w", err)
 	}
-	config.UserAgent = "clb-node-agent/" + version
+	config.UserAgent = version.UserAgent(name)
 	config.ContentType, config.AcceptContentTypes = "application/vnd.kubernetes.protobuf", "application/vnd.kubernetes.protobuf,application/json"
 	return kubernetes.NewForConfig(config)
 }

@@ -22,7 +22,7 @@ import (
 	"github.com/clbsync/clbsync/internal/version"
 )
 
-const help = `clbsim is a simulated Tencent Cloud CLB. It speaks the API (clb, cvm, tag) as the
+const help = `clbsim is a simulated Tencent Cloud CLB. It speaks the API (clb, cvm, tag, vpc) as the
 real one does and refuses what the real one refuses. It needs no cloud account
 and, without --datapath, no privileges.
 

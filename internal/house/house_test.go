@@ -49,8 +49,9 @@ func packages(t *testing.T) map[string]pkg {
 var arrows = map[string][]string{
 	"cmd/clb-cloud-controller-manager": {"provider", "lbsync", "lbsync/controller", "lbsync/clb", "internal/version"},
 	"cmd/clb-node-agent":               {"nodeagent", "nodeagent/", "internal/version"},
-	"cmd/kubectl-clb":                  {"lbsync", "lbsync/annotation", "lbsync/clb", "internal/version"},
+	"cmd/kubectl-clb":                  {"internal/kubectl"},
 	"cmd/clbsim":                       {"clbsim", "clbsim/", "internal/version"},
+	"internal/kubectl":                 {"provider", "lbsync", "lbsync/annotation", "lbsync/clb", "lbsync/controller", "internal/version"},
 	"provider":                         {"lbsync"},
 	"lbsync":                           {"lbsync/annotation", "lbsync/serviceconfig", "internal/readinessgate"},
 	"lbsync/clb":                       {"lbsync", "internal/version"},
@@ -58,6 +59,8 @@ var arrows = map[string][]string{
 	"nodeagent/":                       {"nodeagent", "nodeagent/", "internal/readinessgate"},
 	"clbsim":                           {"clbsim/"},
 	"clbsim/":                          {"clbsim", "clbsim/"},
+	"images":                           {"images/"},
+	"images/":                          {"images", "images/"},
 }
 
 func TestArrowsPointOneWay(t *testing.T) {

@@ -130,6 +130,7 @@ func MetricsPage(all []Metric, chinese bool) string {
 
 // metricsZH is the help of each metric in Chinese.
 var metricsZH = map[string]string{
+	"clbsync_orphans":                               "带有本集群标签、但不属于任何 Service 的云上资源数，按类型（clb、security_group），以至少间隔 10 分钟的两次读取为准。用 kubectl clb orphans 查看。",
 	"clbsync_api_request_duration_seconds":          "云 API 请求的耗时，按接口和返回码（空为成功）。",
 	"clbsync_api_requests_total":                    "云 API 请求数，按接口和返回码（空为成功）。",
 	"clbsync_api_retries_total":                     "重放的请求数，按接口和被拒绝的错误类别。",

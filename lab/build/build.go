@@ -23,11 +23,13 @@ import (
 type Set int
 
 // Cluster is what a bare cluster needs, and the pod program echo; it is always built. Product is the programs of the
-// repository's main module. E2E is the upstream end-to-end suite with its image.
+// repository's main module. E2E is the upstream end-to-end suite with its image. Release is the product's images as a
+// release has them, for this machine's architecture.
 const (
 	Cluster Set = iota
 	Product
 	E2E
+	Release
 )
 
 const module = "module github.com/clbsync/clbsync"
@@ -41,7 +43,8 @@ func (d Dir) BinDir() string { return filepath.Join(string(d), "bin") }
 // Bin is the path of a program: "kube", "kubectl", "lab", and with Product "clbsim" and so on.
 func (d Dir) Bin(name string) string { return filepath.Join(d.BinDir(), name) }
 
-// Image is the path of an image as a docker-archive tar: "pause", "echo", and with E2E "agnhost".
+// Image is the path of an image as a docker-archive tar: "pause", "echo", with E2E "agnhost", and with Release
+// those of package images by their names.
 func (d Dir) Image(name string) string { return filepath.Join(string(d), "images", name+".tar") }
 
 // Root is the root of the repository.
@@ -117,6 +120,9 @@ func (b builder) steps(wanted map[Set]bool) []func(context.Context) error {
 	}
 	if wanted[Product] {
 		steps = append(steps, b.productPrograms)
+	}
+	if wanted[Release] {
+		steps = append(steps, b.releaseImages)
 	}
 	if wanted[E2E] {
 		steps = append(steps,

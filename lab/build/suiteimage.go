@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/clbsync/clbsync/lab/image"
+	"github.com/clbsync/clbsync/images/image"
 )
 
 // suiteTools are the programs that the upstream suite runs inside its image, by the path that they have there. The

@@ -50,6 +50,7 @@ type Config struct {
 	ExternalCloudProvider bool // kubelets wait for a cloud controller, which also sets the labels of zone, region and type
 	OmitProviderID        bool // Node objects start without spec.providerID
 	DNS                   bool // a DNS server for Services
+	Audit                 bool // the API server writes what ServiceAccounts ask of it to AuditLog
 
 	Images   []string  // docker-archive tars to load on every node, besides pause
 	Detached bool      // the cluster outlives this process; else it is removed when the process ends, however it ends

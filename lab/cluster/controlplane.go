@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"time"
 )
@@ -67,6 +68,11 @@ func (c *Cluster) forwardAPI() error {
 // startControlPlane starts etcd, the API server, the controller manager and the scheduler, in the order in which they
 // need each other.
 func (c *Cluster) startControlPlane(ctx context.Context) error {
+	if c.config.Audit {
+		if err := os.WriteFile(c.auditPolicyFile(), []byte(auditPolicy), 0o644); err != nil {
+			return err
+		}
+	}
 	if err := c.essential(ctx, ControlPlane, "etcd", c.etcd()); err != nil {
 		return err
 	}
@@ -110,7 +116,7 @@ func (c *Cluster) etcd() []string {
 }
 
 func (c *Cluster) apiServer() []string {
-	return []string{
+	argv := []string{
 		c.bin("kube-apiserver"),
 		"--advertise-address=" + ControlPlaneIP.String(),
 		fmt.Sprintf("--secure-port=%d", apiPort),
@@ -137,7 +143,25 @@ func (c *Cluster) apiServer() []string {
 		"--service-account-signing-key-file=" + c.pki.keyFile("serviceaccount"),
 		"--profiling=false",
 	}
+	if c.config.Audit {
+		argv = append(argv, "--audit-policy-file="+c.auditPolicyFile(), "--audit-log-path="+c.AuditLog())
+	}
+	return argv
 }
+
+// auditPolicy logs who asked for what, and how it was answered, without contents.
+const auditPolicy = `apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: Metadata
+  userGroups: ["system:serviceaccounts"]
+`
+
+func (c *Cluster) auditPolicyFile() string { return filepath.Join(c.lab.Dir(), "audit-policy.yaml") }
+
+// AuditLog is the file with a line of JSON per request that a ServiceAccount has made, if Config.Audit was set.
+func (c *Cluster) AuditLog() string { return filepath.Join(c.config.LogDir, "audit.log") }
 
 func (c *Cluster) controllerManager() []string {
 	kubeconfig := c.kubeconfigFile("system-kube-controller-manager")

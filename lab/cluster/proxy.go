@@ -24,17 +24,19 @@ const (
 	// can only be the agent.
 	NodeAgent ProxyKind = "agent"
 	KubeProxy ProxyKind = "kube-proxy" // kube-proxy has everything
-	NoProxy   ProxyKind = "none"       // nobody; whoever wants to be it then runs there
+	// Restricted is NodeAgent without the agent: whoever serves NodePorts, such as a DaemonSet, is the caller's.
+	Restricted ProxyKind = "restricted"
+	NoProxy    ProxyKind = "none" // nobody; whoever wants to be it then runs there
 )
 
 // Set reads a flag.
 func (k *ProxyKind) Set(text string) error {
 	switch kind := ProxyKind(text); kind {
-	case NodeAgent, KubeProxy, NoProxy:
+	case NodeAgent, KubeProxy, Restricted, NoProxy:
 		*k = kind
 		return nil
 	}
-	return fmt.Errorf("want %s, %s or %s", NodeAgent, KubeProxy, NoProxy)
+	return fmt.Errorf("want %s, %s, %s or %s", NodeAgent, KubeProxy, Restricted, NoProxy)
 }
 
 func (k *ProxyKind) String() string { return string(*k) }
@@ -75,11 +77,11 @@ subjects:
 `
 
 // runsKubeProxy tells whether kube-proxy is one of the node's programs.
-func (n Node) runsKubeProxy() bool { return n.Proxy == KubeProxy || n.Proxy == NodeAgent }
+func (n Node) runsKubeProxy() bool { return n.Proxy != NoProxy }
 
 // kubeProxyAddresses is what kube-proxy's nodePortAddresses is, null for all, in JSON.
 func (n Node) kubeProxyAddresses() string {
-	if n.Proxy != NodeAgent {
+	if n.Proxy == KubeProxy {
 		return "null"
 	}
 	return `["` + strings.Join(noNodePorts, `","`) + `"]`
@@ -133,7 +135,7 @@ func (c *Cluster) startProxy(ctx context.Context, n Node) error {
 	if !n.runsKubeProxy() {
 		return nil
 	}
-	if err := c.startKubeProxy(ctx, n); err != nil || n.Proxy == KubeProxy {
+	if err := c.startKubeProxy(ctx, n); err != nil || n.Proxy != NodeAgent {
 		return err
 	}
 	return c.startAgent(ctx, n)
@@ -175,6 +177,39 @@ func (c *Cluster) awaitProxy(ctx context.Context, n Node, what string, port uint
 	client := m.HTTPClient()
 	url := "http://" + netip.AddrPortFrom(n.IP, port).String() + path
 	return c.until(ctx, what, func(ctx context.Context) error { return ok(ctx, client, url) })
+}
+
+// SetProxy changes who serves the NodePorts of a node, between KubeProxy and Restricted: it writes kube-proxy's
+// configuration anew and starts it again. It works only in the process that started the cluster.
+func (c *Cluster) SetProxy(ctx context.Context, node string, kind ProxyKind) error {
+	n, found := c.Node(node)
+	switch {
+	case !found:
+		return c.unknownNode(node)
+	case kind != KubeProxy && kind != Restricted || n.Proxy != KubeProxy && n.Proxy != Restricted:
+		return fmt.Errorf("node %s cannot change from %s to %s: want %s and %s", node, n.Proxy, kind, KubeProxy, Restricted)
+	case n.Proxy == kind:
+		return nil
+	}
+	nodes := c.Nodes()
+	for i := range nodes {
+		if nodes[i].Name == node {
+			nodes[i].Proxy = kind
+			n = nodes[i]
+		}
+	}
+	if err := c.keepNodes(nodes); err != nil {
+		return err
+	}
+	if err := c.writeNodeFiles(n); err != nil {
+		return err
+	}
+	if p := c.process(node, proxyProcess); p != nil && !ended(p) {
+		if err := p.Stop(ctx); err != nil {
+			return err
+		}
+	}
+	return c.startKubeProxy(ctx, n)
 }
 
 // KillNodePorts ends the program that serves the node's NodePorts as a crash does, with SIGKILL; what it has told the

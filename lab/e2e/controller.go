@@ -44,7 +44,7 @@ func CloudConfig() Settings {
 		"vpcID":       vpcID,
 		"clusterID":   ClusterID,
 		"credentials": map[string]any{"secretID": secretID, "secretKey": secretKey},
-		"endpoints":   map[string]any{"clb": endpoint, "cvm": endpoint, "tag": endpoint},
+		"endpoints":   map[string]any{"clb": endpoint, "cvm": endpoint, "vpc": endpoint, "tag": endpoint},
 		"handover":    map[string]any{"poll": "200ms", "drain": "2s"},
 	}
 }

@@ -43,6 +43,9 @@ type Config struct {
 	Images   []string       // by name, to load on every node besides the echo program's
 	Settings Settings       // of the controller; nil: CloudConfig
 	Speedup  int            // how many times as fast as on CLB health checks run; 0: Speedup
+
+	// WithoutController leaves the controller and its rights to the caller, and nodes without their identity.
+	WithoutController bool
 }
 
 // Lab is a running cluster with the simulated CLB and the controller. Its methods may be called concurrently, except
@@ -87,6 +90,9 @@ func Start(ctx context.Context, cfg Config) (_ *Lab, err error) {
 	}()
 	if err := l.startSimulator(ctx, cmp.Or(cfg.Speedup, Speedup)); err != nil {
 		return nil, err
+	}
+	if cfg.WithoutController {
+		return l, nil
 	}
 	if err := l.grant(ctx); err != nil {
 		return nil, err

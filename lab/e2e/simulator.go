@@ -104,7 +104,7 @@ func (l *Lab) APIClient() (*clb.Client, error) {
 	endpoint := "http://" + at.String()
 	return clb.New(clb.Config{
 		Region: region, VPCID: vpcID, Credentials: clb.Credentials{SecretID: secretID, SecretKey: secretKey},
-		Endpoints: clb.Endpoints{CLB: endpoint, CVM: endpoint},
+		Endpoints: clb.Endpoints{CLB: endpoint, CVM: endpoint, VPC: endpoint},
 	})
 }
 

@@ -43,11 +43,10 @@ type Options struct {
 	WeightByPods     bool        // under Local, weight a node by the number of its ready pods
 	Backends         string      // label selector of the nodes that are bound; empty: all
 	AllowRemoval     bool        // a held removal may go on
-	DirectAccess     bool        // pods are bound, by their addresses, in place of nodes
+	DirectAccess     *bool       // pods are bound, by their addresses, in place of nodes; nil: as the cloud config says
 	PodWeights       *PodWeights // of pods of StatefulSets, in direct access; nil: none
 	DrainTerminating bool        // in direct access, a pod that is going gets weight 0 before it is unbound
 	DrainNotReady    bool        // in direct access, any pod that is not ready gets weight 0
-	HoldDeletion     bool        // in direct access, a pod ends only when its weight is 0
 
 	// Its listeners.
 	ConfigName      string                 // of a TkeServiceConfig in the Service's namespace; empty: none
@@ -58,6 +57,7 @@ type Options struct {
 
 	// What the controller wrote.
 	LoadBalancerID string   // last in use; a cache key, never a proof of ownership
+	Region         string   // of the CLB, if it is not the cluster's
 	Applied        []string // names of the annotations whose effect on the CLB has to be undone when they go, sorted
 }
 
@@ -111,6 +111,23 @@ func Parse(annotations map[string]string) (Options, []Problem) {
 		}
 	}
 	return o, problems
+}
+
+// Home returns the ID of the CLB that somebody made and that a Service belongs to; "" if it is one that is, or will be, made for
+// the Service. settled says that the controller has noted it: then what it noted counts over what a user writes.
+func Home(annotations map[string]string, settled bool) string {
+	noted := annotations[LoadBalancerID]
+	switch {
+	case settled && slices.Contains(strings.Split(annotations[Applied], ","), ExistingID):
+		return noted
+	case settled && noted != "":
+		return ""
+	}
+	var o Options
+	if byName[ExistingID].Value.set(&o, annotations[ExistingID]) != nil {
+		return ""
+	}
+	return o.ExistingID
 }
 
 // excludedBy returns the name of an annotation that is set and that the key does not go together with, "" if none is.

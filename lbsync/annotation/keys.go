@@ -56,8 +56,11 @@ const (
 	DeleteProtection = Prefix + "delete-protection"
 	IPMode           = Prefix + "ip-mode"
 	Applied          = Prefix + "applied"
+	Region           = Prefix + "region"
 	NatIPv6          = k8sPrefix + "loadbalance-nat-ipv6"
 )
+
+const regionPattern = `[a-z]+(-[a-z]+)+(-[0-9]+)?`
 
 // AutoConfigSuffix ends the name of a TkeServiceConfig that the controller makes for a Service, behind the Service's name.
 const AutoConfigSuffix = "-auto-service-config"
@@ -131,7 +134,7 @@ var Keys = []Key{
 	{Name: DeleteProtection, Value: flag(func(o *Options) **bool { return &o.DeleteProtect }), Excludes: []string{ExistingID},
 		Doc:   "CLB's own protection against deletion, from the console too. The controller switches it off itself when the Service goes. When the annotation is removed it is switched off; without it, it stays as it is.",
 		DocZH: "CLB 自身的删除保护，控制台也无法删除。删除 Service 时由控制器自行关闭。移除该注解时关闭；从未设置时，保持现状。"},
-	{Name: CrossRegion, Value: pattern(`[a-z]+(-[a-z]+)+(-[0-9]+)?`, "a region like ap-shanghai", func(o *Options) *string { return &o.CrossRegion }), Fixed: true, Blocking: true,
+	{Name: CrossRegion, Value: pattern(regionPattern, "a region like ap-shanghai", func(o *Options) *string { return &o.CrossRegion }), Fixed: true, Blocking: true,
 		Doc:   "The CLB is in this region. Its targets are bound by address, through CCN, which has to connect the two VPCs. With " + ExistingID + ", the region of that CLB.",
 		DocZH: "CLB 位于该地域。后端按地址绑定，经由 CCN，两个 VPC 须已通过 CCN 互通。与 " + ExistingID + " 同用时，为该 CLB 所在地域。"},
 	{Name: CrossVPC, Value: pattern(`vpc-[0-9a-z]{8,}`, "a VPC ID like vpc-2ab3c4d5", func(o *Options) *string { return &o.CrossVPC }), Fixed: true, Blocking: true,
@@ -179,21 +182,25 @@ var Keys = []Key{
 	{Name: Applied, Value: list(`[a-z.]+/[0-9A-Za-z-]+`, "names of annotations", 20, func(o *Options) *[]string { return &o.Applied }), ReadOnly: true,
 		Doc:   "The annotations whose effect on the CLB is undone when they are removed.",
 		DocZH: "移除后需要撤销其对 CLB 影响的注解。"},
-	{Name: DirectAccess, Value: boolean(func(o *Options) *bool { return &o.DirectAccess }), Default: "false",
-		Doc:   "CLB sends to pods, by their addresses, and not to nodes: in networks in which the VPC can reach pods (VPC-CNI, or GlobalRouter with routes). Works without node ports. Pods in the network of their node are left out.",
-		DocZH: "CLB 直接转发到 Pod 地址，不经过节点：要求 VPC 可以直达 Pod（VPC-CNI，或有路由的 GlobalRouter）。不需要 NodePort。使用主机网络的 Pod 不绑定。"},
+	{Name: Region, Value: pattern(regionPattern, "a region like ap-shanghai", func(o *Options) *string { return &o.Region }), ReadOnly: true,
+		Doc:   "The region of the CLB, if it is not the cluster's.",
+		DocZH: "CLB 所在地域（与集群地域不同时）。"},
+	{Name: DirectAccess, Value: flag(func(o *Options) **bool { return &o.DirectAccess }),
+		Doc:   "CLB sends to pods, by their addresses, and not to nodes: in networks in which the VPC can reach pods (VPC-CNI, or GlobalRouter with routes). Works without node ports. Pods in the network of their node are left out. Without it, the cloud config's directAccess says. See [direct access](direct-access.md).",
+		DocZH: "CLB 直接转发到 Pod 地址，不经过节点：要求 VPC 可以直达 Pod（VPC-CNI，或有路由的 GlobalRouter）。不需要 NodePort。使用主机网络的 Pod 不绑定。不写时以云配置的 directAccess 为准。见[直连 Pod](direct-access.zh-CN.md)。"},
 	{Name: RSWeight, Value: object(`a JSON object like {"defaultWeight":10,"groups":[{"key":{"proto":"TCP","port":80},"statefulSets":[{"name":"web","weights":[{"weight":5,"podIndexes":[0]}]}]}]}`, (*PodWeights).check, func(o *Options, p *PodWeights) { o.PodWeights = p }),
 		Doc:   "In direct access, weights of pods of StatefulSets, by port and ordinal. The annotation " + CustomWeight + " of a Pod, 0 to 100, counts over it.",
 		DocZH: "直连模式下按端口和序号设置 StatefulSet 各 Pod 的权重。Pod 上的注解 " + CustomWeight + "（0 到 100）优先。"},
 	{Name: GraceShutdown, Value: boolean(func(o *Options) *bool { return &o.DrainTerminating }), Default: "false",
-		Doc:   "In direct access, a pod that terminates gets weight 0 and is unbound when it is gone. Here terminating pods always drain; this keeps them bound until they are gone.",
-		DocZH: "直连模式下，正在终止的 Pod 权重置 0，Pod 消失后才解绑。此处终止中的 Pod 始终会先排空；开启后保持绑定直至 Pod 消失。"},
+		Doc:   "In direct access, a pod that terminates gets weight 0 and is unbound when it is gone. Here a pod that terminates always gets weight 0 and stays bound while it serves; this keeps it bound until it is gone, although it does not serve any more.",
+		DocZH: "直连模式下，正在终止的 Pod 权重置 0，Pod 消失后才解绑。此处终止中的 Pod 始终权重置 0，且在仍可服务期间保持绑定；开启后，即使不再提供服务也保持绑定直至 Pod 消失。"},
 	{Name: GraceShutdownAll, Value: boolean(func(o *Options) *bool { return &o.DrainNotReady }), Default: "false",
-		Doc:   "In direct access, any pod that is not ready gets weight 0 in place of being unbound.",
-		DocZH: "直连模式下，任何未就绪的 Pod 权重置 0，而不是解绑。"},
-	{Name: GraceDeletion, Value: boolean(func(o *Options) *bool { return &o.HoldDeletion }), Default: "false", Since: "v2.5.0",
-		Doc:   "In direct access, in TKE: a pod is ended only when its weight is 0.",
-		DocZH: "直连模式下（TKE）：权重置 0 之后才终止 Pod。"},
+		Doc:   "In direct access, any pod that is not ready, terminating or not, gets weight 0 in place of being unbound.",
+		DocZH: "直连模式下，任何未就绪的 Pod（无论是否正在终止）权重置 0，而不是解绑。"},
+	{Name: GraceDeletion, Since: "v2.5.0", Refused: "it takes a webhook that holds the deletion of pods, and there is none: a finalizer does not keep a kubelet from ending a pod. A pod's target gets weight 0 as soon as the pod terminates; a preStop hook that sleeps for a few seconds keeps it serving for that long, see docs/direct-access.md",
+		RefusedZH: "需要拦截 Pod 删除的 webhook，而此处没有：finalizer 不能阻止 kubelet 终止 Pod。Pod 开始终止时其后端权重立即置 0；用 preStop 休眠几秒，即可在此期间继续服务，见 docs/direct-access.zh-CN.md。",
+		Doc:       "In direct access, a pod is ended only when its weight is 0.",
+		DocZH:     "直连模式下，权重置 0 之后才终止 Pod。"},
 	{Name: ServiceConfig, Value: configName, Excludes: []string{ServiceConfigNew},
 		Doc:   "The TkeServiceConfig with the settings of the listeners. Changes of it are applied at once. If there is none of the name, an Event says so and the defaults hold. Names that end in " + AutoConfigSuffix + " are reserved.",
 		DocZH: "监听器配置所在的 TkeServiceConfig，修改后立即生效。不存在时产生事件并使用默认值。以 " + AutoConfigSuffix + " 结尾的名字保留。"},

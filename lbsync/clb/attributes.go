@@ -13,11 +13,10 @@ import (
 	clbapi "github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/clb/v20180317"
 
 	"github.com/clbsync/clbsync/lbsync"
-	"github.com/clbsync/clbsync/lbsync/annotation"
 )
 
 // place puts into an order what is taken at creation only. The owner's tags and what the kind of CLB decides are not of it.
-func place(req *clbapi.CreateLoadBalancerRequest, p *annotation.CreateParameters) {
+func place(req *clbapi.CreateLoadBalancerRequest, p *lbsync.Order) {
 	if p == nil {
 		return
 	}
@@ -64,16 +63,17 @@ func (c *Client) ModifyLoadBalancer(ctx context.Context, to lbsync.InstanceChang
 	}
 	var refused lbsync.Refusals
 	var rest []lbsync.Attribute
+	set := false
 	for _, name := range to.Changes() {
-		if name != lbsync.AttributeSecurityGroups {
+		switch {
+		case name != lbsync.AttributeSecurityGroups && name != lbsync.AttributeSourceRanges:
 			rest = append(rest, name)
-			continue
-		}
-		req := clbapi.NewSetLoadBalancerSecurityGroupsRequest()
-		req.LoadBalancerId, req.SecurityGroups = &to.To.ID, pointers(to.To.SecurityGroups)
-		_, err := change(ctx, c, to.To.ID, nil, actionSecurityGroups, c.clb.SetLoadBalancerSecurityGroupsWithContext, req)
-		if err := leaveOut(&refused, to.To, name, err); err != nil {
-			return err
+		case set: // by the other one: they share a request
+		default:
+			set = true
+			if err := leaveOut(&refused, to.To, name, c.setAccess(ctx, to)); err != nil {
+				return err
+			}
 		}
 	}
 	for parts := [][]lbsync.Attribute{rest}; len(rest) > 0 && len(parts) > 0; {
@@ -89,6 +89,14 @@ func (c *Client) ModifyLoadBalancer(ctx context.Context, to lbsync.InstanceChang
 		}
 	}
 	return unlessNone(refused)
+}
+
+// bindGroups makes groups those that are bound to a CLB, and no others.
+func (c *Client) bindGroups(ctx context.Context, lb string, groups []string) error {
+	req := clbapi.NewSetLoadBalancerSecurityGroupsRequest()
+	req.LoadBalancerId, req.SecurityGroups = &lb, pointers(groups)
+	_, err := change(ctx, c, lb, nil, actionSecurityGroups, c.clb.SetLoadBalancerSecurityGroupsWithContext, req)
+	return err
 }
 
 // leaveOut notes an attribute that is refused for good and returns any other error.
@@ -156,8 +164,8 @@ func (c *Client) balancer(lb *clbapi.LoadBalancer) lbsync.Instance {
 }
 
 // bought is as much of an order as CLB tells of what it led to.
-func bought(lb *clbapi.LoadBalancer) *annotation.CreateParameters {
-	p := &annotation.CreateParameters{
+func bought(lb *clbapi.LoadBalancer) *lbsync.Order {
+	p := &lbsync.Order{
 		AddressIPVersion: version(lb),
 		VipIsp:           deref(lb.VipIsp),
 		SlaType:          deref(lb.SlaType),
@@ -167,13 +175,13 @@ func bought(lb *clbapi.LoadBalancer) *annotation.CreateParameters {
 		p.ProjectID = new(int(*lb.ProjectId))
 	}
 	if net := lb.NetworkAttributes; net != nil && deref(net.InternetChargeType) != "" {
-		p.InternetAccessible = &annotation.InternetAccessible{InternetChargeType: deref(net.InternetChargeType)}
+		p.InternetAccessible = &lbsync.InternetAccess{InternetChargeType: deref(net.InternetChargeType)}
 	}
 	if zone := lb.MasterZone; zone != nil && deref(zone.Zone) != "" { // by name and by number, as both may be ordered
 		p.MasterZoneID = fmt.Sprintf("%s %d", deref(zone.Zone), deref(zone.ZoneId))
 	}
 	for _, s := range lb.SnatIps {
-		p.SnatIPs = append(p.SnatIPs, annotation.SnatIP{SubnetID: deref(s.SubnetId), IP: deref(s.Ip)})
+		p.SnatIPs = append(p.SnatIPs, lbsync.SnatIP{SubnetID: deref(s.SubnetId), IP: deref(s.Ip)})
 	}
 	return p
 }

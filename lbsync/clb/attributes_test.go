@@ -9,7 +9,6 @@ import (
 	"github.com/clbsync/clbsync/clbsim"
 	"github.com/clbsync/clbsync/clbsim/admin"
 	"github.com/clbsync/clbsync/lbsync"
-	"github.com/clbsync/clbsync/lbsync/annotation"
 )
 
 func withGroups(cfg *clbsim.Config) {
@@ -19,8 +18,8 @@ func withGroups(cfg *clbsim.Config) {
 func TestWhatIsTakenAtCreationOnlyIsInTheOrder(t *testing.T) {
 	simulated(t, nil, func(t *testing.T, w world) {
 		want := public()
-		want.Order = &annotation.CreateParameters{LoadBalancerPassToTarget: new(true), ZoneID: "ap-guangzhou-3", Tags: []annotation.Tag{{TagKey: "team", TagValue: "a"}},
-			InternetAccessible: &annotation.InternetAccessible{InternetChargeType: "BANDWIDTH_POSTPAID_BY_HOUR", InternetMaxBandwidthOut: new(30)}}
+		want.Order = &lbsync.Order{LoadBalancerPassToTarget: new(true), ZoneID: "ap-guangzhou-3", Tags: []lbsync.Tag{{TagKey: "team", TagValue: "a"}},
+			InternetAccessible: &lbsync.InternetAccess{InternetChargeType: "BANDWIDTH_POSTPAID_BY_HOUR", InternetMaxBandwidthOut: new(30)}}
 		made := w.create(want)
 		if made.Bandwidth != 30 || made.Text(lbsync.AttributePassToTarget) != "on" || made.Tags["team"] != "a" ||
 			made.Order.InternetAccessible.InternetChargeType != "BANDWIDTH_POSTPAID_BY_HOUR" {
@@ -30,7 +29,7 @@ func TestWhatIsTakenAtCreationOnlyIsInTheOrder(t *testing.T) {
 		if skips := lbsync.Fixed(lb, lbsync.LoadBalancer{Present: true, Instance: want}); skips != nil {
 			t.Errorf("what was ordered counts as changed: %v", skips)
 		}
-		want.Order = &annotation.CreateParameters{ZoneID: "ap-guangzhou-4", InternetAccessible: &annotation.InternetAccessible{InternetMaxBandwidthOut: new(31)}}
+		want.Order = &lbsync.Order{ZoneID: "ap-guangzhou-4", InternetAccessible: &lbsync.InternetAccess{InternetMaxBandwidthOut: new(31)}}
 		if skips := lbsync.Fixed(lb, lbsync.LoadBalancer{Present: true, Instance: want}); len(skips) != 2 {
 			t.Errorf("a zone and a bandwidth have changed: %v", skips)
 		}

@@ -32,6 +32,7 @@ type Client struct {
 	clb    *clbapi.Client
 	cvm    *cvmapi.Client
 	tag    *tagapi.Client
+	vpc    *common.Client
 	keys   *keyring
 	limits *limits
 	locks  locks
@@ -78,8 +79,9 @@ func (c *Client) connect() (err error) {
 	if c.tag, err = tagapi.NewClient(c.keys, c.cfg.Region, c.cfg.profile(c.cfg.Endpoints.Tag)); err != nil {
 		return err
 	}
+	c.vpc = c.newVPC()
 	agent := notInAgent.ReplaceAllString(c.cfg.UserAgent, "-")
-	for _, client := range []*common.Client{&c.clb.Client, &c.cvm.Client, &c.tag.Client} {
+	for _, client := range []*common.Client{&c.clb.Client, &c.cvm.Client, &c.tag.Client, c.vpc} {
 		client.WithHttpTransport(c.cfg.Transport)
 		if agent != "" {
 			client.WithRequestClient(agent)

@@ -8,7 +8,7 @@ import "regexp"
 // others with the part before the dot: what matters is then in the message alone.
 var (
 	saysBusy    = regexp.MustCompile(`(?i)not in normal (des)?state|your task is working|tasks? (are|is) being processed|正在(操作|处理|执行)`)
-	saysGone    = regexp.MustCompile(`(?i)\b(lb|load ?balancers?|listeners?|instances?|targets?|security ?groups?)(\W+[\w-]+){0,3}\W+((do|does|is|are) )?not (exist|found)|(负载均衡|监听器|实例|后端|安全组)[^，。]{0,40}不存在`)
+	saysGone    = regexp.MustCompile(`(?i)\b(lb|load ?balancers?|listeners?|instances?|targets?)(\W+[\w-]+){0,3}\W+((do|does|is|are) )?not (exist|found)|(负载均衡|监听器|实例|后端)[^，。]{0,40}不存在`)
 	saysQuota   = regexp.MustCompile(`(?i)\bquota\b|配额`)
 	saysArrears = regexp.MustCompile(`(?i)insufficient balance|in arrears|欠费|余额不足`)
 )

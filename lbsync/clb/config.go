@@ -61,7 +61,7 @@ func (c Credentials) GoString() string { return c.String() }
 func (c Credentials) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
 // Endpoints are URLs such as "http://127.0.0.1:8090"; an empty one is Tencent Cloud's own.
-type Endpoints struct{ CLB, CVM, Tag, STS, Metadata string }
+type Endpoints struct{ CLB, CVM, VPC, Tag, STS, Metadata string }
 
 // RateLimits bounds the requests/s of each action. Default 0 is 15; Actions has exceptions by name, such as
 // "DescribeListeners".
@@ -92,7 +92,7 @@ func (c Config) Validate() error {
 		fault("credentials.directory: %q is given besides secretID; only one of them can be", cr.Directory)
 	}
 	for _, e := range []struct{ name, value string }{
-		{"clb", c.Endpoints.CLB}, {"cvm", c.Endpoints.CVM}, {"tag", c.Endpoints.Tag}, {"sts", c.Endpoints.STS}, {"metadata", c.Endpoints.Metadata},
+		{"clb", c.Endpoints.CLB}, {"cvm", c.Endpoints.CVM}, {"vpc", c.Endpoints.VPC}, {"tag", c.Endpoints.Tag}, {"sts", c.Endpoints.STS}, {"metadata", c.Endpoints.Metadata},
 	} {
 		if e.value != "" && !validURL(e.value) {
 			fault(`endpoints.%s: %q is not a URL, such as "https://%s.internal.tencentcloudapi.com"`, e.name, e.value, e.name)

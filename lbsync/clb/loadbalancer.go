@@ -117,7 +117,7 @@ func (c *Client) CreateLoadBalancer(ctx context.Context, want lbsync.Instance) (
 	for n := 1; n <= tokens; n++ {
 		made, err := c.ensure(ctx, want, token(want.Owner.ServiceUID, n))
 		if made.Owner = want.Owner; err == nil {
-			return made, nil
+			return made, c.readAccess(ctx, &made)
 		}
 		if e, ok := errors.AsType[*lbsync.Error](err); !ok || e.Kind != lbsync.NotFound && e.Code != codeTokenDead {
 			return lbsync.Instance{}, err
@@ -280,7 +280,14 @@ func (c *Client) DeleteLoadBalancer(ctx context.Context, lb lbsync.Instance) err
 	req := clbapi.NewDeleteLoadBalancerRequest()
 	req.LoadBalancerIds = []*string{&lb.ID}
 	_, err = change(ctx, c, lb.ID, nil, actionDelete, c.clb.DeleteLoadBalancerWithContext, req)
-	return gone(err)
+	if err := gone(err); err != nil || len(have.SecureGroups) == 0 {
+		return err
+	}
+	groups, err := c.readableGroups(ctx, lb.Owner)
+	if err != nil {
+		return err
+	}
+	return c.deleteGroups(ctx, groups)
 }
 
 const actionDelete = "DeleteLoadBalancer"

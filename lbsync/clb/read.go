@@ -34,6 +34,9 @@ func (c *Client) Observe(ctx context.Context, id string) (lbsync.LoadBalancer, e
 		return lbsync.LoadBalancer{}, err
 	}
 	lb := lbsync.LoadBalancer{Present: true, Instance: c.balancer(have), Listeners: map[lbsync.ListenerKey]lbsync.Listener{}, Targets: map[lbsync.Binding]int{}}
+	if err := c.readAccess(ctx, &lb.Instance); err != nil {
+		return lbsync.LoadBalancer{}, err
+	}
 	var ours []string
 	for _, r := range raw {
 		l := listener(r)

@@ -60,7 +60,7 @@ func example(instances int) clbsim.Config {
 func (w world) client(cfg Config) *Client {
 	w.t.Helper()
 	cfg.Region, cfg.VPCID, cfg.Transport = "ap-guangzhou", "vpc-2ab3c4d5", w.sim.Transport()
-	cfg.Endpoints = Endpoints{CLB: "http://clbsim.local", CVM: "http://clbsim.local"}
+	cfg.Endpoints = Endpoints{CLB: "http://clbsim.local", CVM: "http://clbsim.local", VPC: "http://clbsim.local"}
 	if cfg.Credentials == (Credentials{}) {
 		cfg.Credentials = Credentials{SecretID: "AKIDEXAMPLE", SecretKey: "SECRETEXAMPLE"}
 	}
@@ -166,7 +166,7 @@ func (w world) reach(actual, desired lbsync.LoadBalancer) lbsync.LoadBalancer {
 	return seen
 }
 
-var sameAddr = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+var sameAddr = cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})
 
 func ours(k lbsync.ListenerKey, check lbsync.HealthCheck, session time.Duration) lbsync.Listener {
 	return lbsync.Listener{ListenerKey: k, Name: lbsync.ListenerName(owner.ServiceUID), Check: check, SessionExpire: session}

@@ -20,7 +20,7 @@ func (c *Controller) Ensure(ctx context.Context, svc *corev1.Service) (*corev1.L
 	if !c.settings.Wants(svc) {
 		return nil, fmt.Errorf("the Service %s/%s is not to have a CLB of this controller: its type is %s, its class %q", svc.Namespace, svc.Name, svc.Spec.Type, class(svc))
 	}
-	out := c.now(ctx, keyOf(svc), due{changed: true})
+	out := c.now(ctx, svc, due{changed: true})
 	switch {
 	case out.err != nil:
 		return nil, out.err
@@ -33,7 +33,18 @@ func (c *Controller) Ensure(ctx context.Context, svc *corev1.Service) (*corev1.L
 // Get reads what the status of the Service should be, and whether there is a CLB of the Service, be it
 // half-created or half-deleted.
 func (c *Controller) Get(ctx context.Context, svc *corev1.Service) (*corev1.LoadBalancerStatus, bool, error) {
-	found, err := c.cloud.Find(ctx, lbsync.Owner{ClusterID: c.settings.ClusterID, ServiceUID: string(svc.UID)})
+	cloud, err := c.cloudOf(svc)
+	if err != nil {
+		return nil, false, err
+	}
+	if k := keyOf(svc); shared(k) {
+		lb, err := cloud.Observe(ctx, k.Name)
+		if lbsync.KindOf(err) == lbsync.NotFound || err == nil && !lb.Has(svc.UID) {
+			return nil, false, nil
+		}
+		return &corev1.LoadBalancerStatus{Ingress: lbsync.Ingress(lb.Instance, ipMode(svc))}, err == nil, err
+	}
+	found, err := cloud.Find(ctx, c.owner(svc))
 	if err != nil || len(found) == 0 {
 		return nil, false, err
 	}
@@ -43,7 +54,7 @@ func (c *Controller) Get(ctx context.Context, svc *corev1.Service) (*corev1.Load
 // Delete hands the Service to the queue for the deletion of its CLB and waits for it. It returns nil only if
 // a search finds no CLB of the Service.
 func (c *Controller) Delete(ctx context.Context, svc *corev1.Service) error {
-	if out := c.now(ctx, keyOf(svc), due{changed: true, retire: svc}); out.err != nil {
+	if out := c.now(ctx, svc, due{changed: true, retire: svc}); out.err != nil {
 		return out.err
 	}
 	_, exists, err := c.Get(ctx, svc)
@@ -54,11 +65,12 @@ func (c *Controller) Delete(ctx context.Context, svc *corev1.Service) error {
 }
 
 // now makes the key due at once and waits for what comes of it.
-func (c *Controller) now(ctx context.Context, k key, d due) outcome {
+func (c *Controller) now(ctx context.Context, svc *corev1.Service, d due) outcome {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.wait, fmt.Errorf("no outcome within %s; it goes on in the background", c.wait))
 	defer cancel()
 	done := make(chan outcome, 1)
-	d.waiters = []chan<- outcome{done}
+	d.waiters = []waiter{{svc.UID, done}}
+	k := keyOf(svc)
 	c.queue.add(k, 0, d)
 	select {
 	case out := <-done:

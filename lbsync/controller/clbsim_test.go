@@ -3,11 +3,13 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/klog/v2"
 	"k8s.io/klog/v2/ktesting"
 
@@ -33,6 +36,8 @@ type wire struct {
 	world *world // for what it does to the cluster; not in a bubble
 	sim   *admin.Client
 	api   *httptest.Server
+
+	services sync.Mutex // held by whoever writes one
 }
 
 func newWire(tb testing.TB, key string, objects ...runtime.Object) *wire {
@@ -56,7 +61,7 @@ func newWire(tb testing.TB, key string, objects ...runtime.Object) *wire {
 	cloud, err := clb.New(clb.Config{
 		Region: "ap-guangzhou", VPCID: "vpc-2ab3c4d5",
 		Credentials: clb.Credentials{SecretID: "AKIDEXAMPLE", SecretKey: key},
-		Endpoints:   clb.Endpoints{CLB: server.URL, CVM: server.URL, Tag: server.URL},
+		Endpoints:   clb.Endpoints{CLB: server.URL, CVM: server.URL, VPC: server.URL, Tag: server.URL},
 		RateLimits:  clb.RateLimits{Default: 10000},
 	})
 	if err != nil {
@@ -65,6 +70,11 @@ func newWire(tb testing.TB, key string, objects ...runtime.Object) *wire {
 	w := &wire{TB: tb, world: &world{client: fake.NewClientset()}, sim: sim.Admin(), api: server}
 	w.world.T, _ = tb.(*testing.T)
 	w.world.record()
+	w.world.client.PrependReactor("patch", "services", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		w.services.Lock()
+		defer w.services.Unlock()
+		return clienttesting.ObjectReaction(w.world.client.Tracker())(action)
+	})
 	settings := lbsync.DefaultSettings()
 	settings.ClusterID, settings.VPCID = "cls-demo", "vpc-2ab3c4d5"
 	settings.Timing = lbsync.Timing{HealthDeadline: 10 * time.Second, Drain: 100 * time.Millisecond, Poll: 100 * time.Millisecond}
@@ -118,7 +128,7 @@ func (w *wire) until(want ...string) {
 			for _, l := range lb.Listeners {
 				var targets []string
 				for _, t := range l.Targets {
-					targets = append(targets, fmt.Sprintf("%s=%d", t.Instance, t.Weight))
+					targets = append(targets, fmt.Sprintf("%s=%d", cmp.Or(t.Instance, fmt.Sprintf("%s:%d", t.Address, t.Port)), t.Weight))
 				}
 				slices.Sort(targets)
 				got = append(got, fmt.Sprintf("%s:%d %s", l.Protocol, l.Port, strings.Join(targets, " ")))

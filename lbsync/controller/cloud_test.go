@@ -136,6 +136,10 @@ func (f *fakeCloud) CreateLoadBalancer(ctx context.Context, want lbsync.Instance
 	return made, err
 }
 
+func (f *fakeCloud) DeleteSecurityGroups(ctx context.Context, owner lbsync.Owner) error {
+	return f.do(ctx, owner.ServiceUID, "DeleteSecurityGroups "+owner.ServiceUID, func() error { return nil })
+}
+
 func (f *fakeCloud) ordered() []*lbsync.LoadBalancer {
 	var all []*lbsync.LoadBalancer
 	for _, lb := range f.clbs {
@@ -143,6 +147,27 @@ func (f *fakeCloud) ordered() []*lbsync.LoadBalancer {
 	}
 	slices.SortFunc(all, func(a, b *lbsync.LoadBalancer) int { return strings.Compare(a.Instance.ID, b.Instance.ID) })
 	return all
+}
+
+func (f *fakeCloud) Tag(ctx context.Context, id, key, value string) error {
+	return f.do(ctx, id, fmt.Sprintf("Tag %s %s=%s", id, key, value), func() error {
+		lb, err := f.of("Tag", id)
+		if err == nil {
+			lb.Instance.Tags = maps.Clone(lb.Instance.Tags)
+			lb.Instance.Tags[key] = value
+		}
+		return err
+	})
+}
+
+func (f *fakeCloud) Untag(ctx context.Context, id, key string) error {
+	return f.do(ctx, id, fmt.Sprintf("Untag %s %s", id, key), func() error {
+		if lb := f.clbs[id]; lb != nil {
+			lb.Instance.Tags = maps.Clone(lb.Instance.Tags)
+			delete(lb.Instance.Tags, key)
+		}
+		return nil
+	})
 }
 
 func (f *fakeCloud) ModifyLoadBalancer(ctx context.Context, c lbsync.InstanceChange) error {

@@ -22,10 +22,15 @@ import (
 // CLB never overlap, Health apart; calls for different ones do.
 type Cloud interface {
 	lbsync.API
+	// Tag sets a tag of a CLB; Untag removes it, and succeeds if it is gone already.
+	Tag(ctx context.Context, id, key, value string) error
+	Untag(ctx context.Context, id, key string) error
 	// Find returns the CLBs whose tags prove the owner's ownership, the oldest first; nil if there is none.
 	Find(ctx context.Context, owner lbsync.Owner) ([]lbsync.Instance, error)
 	// Observe returns the CLB as it is. The error is of the Kind NotFound if there is no such CLB.
 	Observe(ctx context.Context, id string) (lbsync.LoadBalancer, error)
+	// DeleteSecurityGroups deletes those that were made for the owner, once no CLB has them. It succeeds if there are none.
+	DeleteSecurityGroups(ctx context.Context, owner lbsync.Owner) error
 	// Health returns the state of the targets of CLBs, whatever else is in flight for them; a target may be absent. A
 	// CLB that is gone is absent too, and takes no other with it. With an error, more CLBs may be missing.
 	Health(ctx context.Context, ids []string) (map[string]map[lbsync.Binding]lbsync.Health, error)
@@ -43,6 +48,8 @@ type Config struct {
 	Settings  lbsync.Settings
 	Instances Instances
 	Dynamic   dynamic.Interface // watches TkeServiceConfigs, if the cluster knows them, and makes those that Services ask for; nil: they are not followed
+	// Regions returns what Cloud is, for CLBs in another region. Nil: there are none, and Services that ask for one fail.
+	Regions func(region string) (Cloud, error)
 	// TargetQuota reads how many targets a listener may have, 0 if CLB does not say. Nil: it is not known,
 	// and a Service of more nodes than that fails.
 	TargetQuota func(ctx context.Context) (int, error)

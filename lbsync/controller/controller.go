@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
@@ -27,6 +28,7 @@ const (
 type Controller struct {
 	client    kubernetes.Interface
 	cloud     Cloud
+	regions   func(string) (Cloud, error)
 	settings  lbsync.Settings
 	workers   int
 	gathering time.Duration
@@ -37,6 +39,7 @@ type Controller struct {
 	born      time.Time
 
 	services  corelisters.ServiceLister
+	members   cache.Indexer // of Services, with byCLB
 	nodes     corelisters.NodeLister
 	slices    cache.Indexer
 	caches    map[string]<-chan struct{} // closed when the handlers have seen all that there was; by resource
@@ -44,6 +47,7 @@ type Controller struct {
 	hosts     hosts
 	quota     *quota
 	healths   *healths
+	pods      *pods
 	gates     *gates // nil: readiness gates are not worked on
 	secrets   *secrets
 	configs   *configs // nil: TkeServiceConfigs are not followed
@@ -63,23 +67,24 @@ func New(cfg Config) (*Controller, error) {
 	}
 	registerMetrics()
 	c := &Controller{
-		client: cfg.Client, cloud: cfg.Cloud, settings: cfg.Settings,
+		client: cfg.Client, cloud: cfg.Cloud, regions: cfg.Regions, settings: cfg.Settings,
 		workers: cfg.Workers, gathering: cfg.Gather, verify: cfg.Verify, grace: cfg.Grace, wait: cfg.Wait, dryRun: cfg.DryRun,
-		born: time.Now(), caches: map[string]<-chan struct{}{}, queue: newQueue(cfg.Workers), memory: memory{states: map[key]*state{}, nodesOf: map[key]reach{}, actuals: map[key]*lbsync.LoadBalancer{}},
+		born: time.Now(), caches: map[string]<-chan struct{}{}, queue: newQueue(cfg.Workers), memory: memory{states: map[key]*state{}, claims: map[types.UID]key{}, nodesOf: map[key]reach{}, actuals: map[key]*lbsync.LoadBalancer{}},
 	}
 	c.orphans = orphans{read: cfg.Owned, about: cfg.About}
 	nodes := cfg.Informers.Core().V1().Nodes().Lister()
 	c.instances = newInstances(cfg.Instances, nodes.Get, c.instanceFound)
-	c.healths = &healths{read: cfg.Cloud.Health}
+	c.healths = &healths{read: c.readHealth}
 	c.quota = &quota{read: cfg.TargetQuota, changed: c.all, every: cfg.Verify}
 	if err := c.watch(cfg); err != nil {
 		return nil, err
 	}
+	if c.pods, err = newPods(c, cfg); err != nil {
+		return nil, err
+	}
 	c.secrets, c.configs = newSecrets(c), newConfigs(c, cfg)
 	if cfg.Settings.Gate.Enabled && !cfg.DryRun {
-		if c.gates, err = newGates(c, cfg); err != nil {
-			return nil, err
-		}
+		c.gates = newGates(c)
 	}
 	return c, nil
 }
@@ -102,11 +107,12 @@ func (c *Controller) Run(ctx context.Context) {
 	lookups.Go(func() { c.configs.run(ctx) })
 	if c.waitForCaches(ctx) {
 		c.quota.first(ctx)
-		c.gates.first(ctx)
+		c.pods.first(ctx, c.settings)
 		c.configs.first(ctx)
 		lookups.Go(func() { c.quota.run(ctx) })
 		lookups.Go(func() { c.secrets.run(ctx, c.neededSecrets) })
 		lookups.Go(func() { c.watchOrphans(ctx) })
+		lookups.Go(func() { c.pods.run(ctx, c) })
 		logger.Info("Started", "workers", c.workers, "cluster", c.settings.ClusterID, "classOnly", c.settings.ClassOnly, "dryRun", c.dryRun)
 		for range 2 * c.workers { // half of them for what is urgent
 			workers.Go(func() {
@@ -184,14 +190,17 @@ func (c *Controller) next(ctx context.Context) bool {
 		return true
 	}
 	if d.changed {
-		r.failures, r.failure = 0, ""
+		r.failures = 0
+		for _, s := range r.all() {
+			s.failure = ""
+		}
 	}
 	ctx = lbsync.WithPriority(klog.NewContext(ctx, klog.FromContext(ctx).WithValues("service", k)), d.priority)
 	begun := time.Now()
 	again, out := c.sync(ctx, k, r, d)
 	c.memory.noteActual(k, r.actual)
 	for _, w := range d.waiters {
-		w <- out // Each has room for it.
+		w.done <- out.of(w.uid) // Each has room for it.
 	}
 	if out.err != nil && ctx.Err() == nil {
 		again = c.failed(ctx, r, out.err)

@@ -66,34 +66,38 @@ func cut(message string) string {
 }
 
 // tellBegin announces a change of the CLB or of its listeners. Targets come and go too often for that.
-func (c *Controller) tellBegin(r *state, svc *corev1.Service, p lbsync.Plan) {
-	if r.ensuring || p.Delete != nil || p.Create == nil && p.ModifyInstance == nil && len(p.CreateListeners)+len(p.ModifyListeners)+len(p.DeleteListeners) == 0 {
+func (c *Controller) tellBegin(s *seat, p lbsync.Plan) {
+	if s.ensuring || p.Delete != nil || p.Create == nil && p.ModifyInstance == nil && len(p.CreateListeners)+len(p.ModifyListeners)+len(p.DeleteListeners) == 0 {
 		return
 	}
-	r.ensuring = true
-	c.tell(svc, corev1.EventTypeNormal, eventEnsuring, "Ensuring load balancer")
+	s.ensuring = true
+	c.tell(s.service, corev1.EventTypeNormal, eventEnsuring, "Ensuring load balancer")
 }
 
 // tellInStep says once that a CLB is as it should be, after it was not.
-func (c *Controller) tellInStep(r *state, svc *corev1.Service, lb lbsync.LoadBalancer) {
+func (c *Controller) tellInStep(s *seat, lb lbsync.LoadBalancer) {
 	switch {
-	case r.ensuring || r.failure != "":
-		c.tell(svc, corev1.EventTypeNormal, eventEnsured, fmt.Sprintf("Ensured load balancer %s%s", lb.Instance.ID, summary(r.done)))
-	case len(r.done) > 0:
-		c.tell(svc, corev1.EventTypeNormal, eventUpdated, fmt.Sprintf("Updated load balancer %s%s", lb.Instance.ID, summary(r.done)))
+	case s.ensuring || s.failure != "":
+		c.tell(s.service, corev1.EventTypeNormal, eventEnsured, fmt.Sprintf("Ensured load balancer %s%s", lb.Instance.ID, summary(s.done)))
+	case len(s.done) > 0:
+		c.tell(s.service, corev1.EventTypeNormal, eventUpdated, fmt.Sprintf("Updated load balancer %s%s", lb.Instance.ID, summary(s.done)))
 	}
-	r.ensuring, r.failure, r.done = false, "", map[string]int{}
+	s.ensuring, s.failure, s.done = false, "", map[string]int{}
 }
 
 // tellHeld says that a removal is held, and remembers since when.
-func (c *Controller) tellHeld(ctx context.Context, r *state, svc *corev1.Service, step lbsync.Step) {
+func (c *Controller) tellHeld(ctx context.Context, r *state, step lbsync.Step, actual, desired lbsync.LoadBalancer) {
 	switch {
 	case !step.Doubt:
 		r.held = time.Time{}
 	case r.held.IsZero() && step.Held:
 		r.held = time.Now()
 		klog.FromContext(ctx).Info("Holding a removal", "waits", len(step.Waits), "for", c.settings.Timing.RemovalHold)
-		c.tell(svc, corev1.EventTypeWarning, eventHeld, lbsync.HeldMessage(step.Waits, c.settings.Timing.RemovalHold))
+		for _, s := range r.all() {
+			if waits := r.waitsOf(step.Waits, s, actual, desired); slices.ContainsFunc(waits, func(w lbsync.Wait) bool { return w.Reason == lbsync.ForRelease }) {
+				c.tell(s.service, corev1.EventTypeWarning, eventHeld, lbsync.HeldMessage(waits, c.settings.Timing.RemovalHold))
+			}
+		}
 	}
 }
 
@@ -111,21 +115,29 @@ func (c *Controller) tellDeleted(ctx context.Context, svc *corev1.Service, id st
 func (c *Controller) tellFailure(ctx context.Context, r *state, err error, again time.Duration) {
 	kind, logger := lbsync.KindOf(err), klog.FromContext(ctx)
 	same := sameFailure(err)
-	if passing(err, r.failures) || same == r.failure && time.Since(r.failedAt) < failureReminder {
-		logger.V(2).Info("Sync failed", "kind", kind, "err", err, "again", again, "failures", r.failures)
-		return
+	told := false
+	for _, s := range r.all() {
+		if passing(err, r.failures) || same == s.failure && time.Since(s.failedAt) < failureReminder {
+			continue
+		}
+		s.failure, s.failedAt = same, time.Now()
+		if !told {
+			logger.Error(err, "Sync failed", "kind", kind, "again", again, "failures", r.failures)
+			told = true
+		}
+		if s.service != nil {
+			c.tell(s.service, corev1.EventTypeWarning, eventFailed, fmt.Sprintf("Error syncing load balancer: %v", err))
+		}
 	}
-	r.failure, r.failedAt = same, time.Now()
-	logger.Error(err, "Sync failed", "kind", kind, "again", again, "failures", r.failures)
-	if r.service != nil {
-		c.tell(r.service, corev1.EventTypeWarning, eventFailed, fmt.Sprintf("Error syncing load balancer: %v", err))
+	if !told {
+		logger.V(2).Info("Sync failed", "kind", kind, "err", err, "again", again, "failures", r.failures)
 	}
 }
 
 // report makes known what is left out of the desired state, each thing once: to the Service's author what is
 // a warning, to the log all of it. Nodes are only counted: they are the cluster's matter, not each
 // Service's, and in a bad hour they are many.
-func (c *Controller) report(ctx context.Context, r *state, svc *corev1.Service, skips []lbsync.Skip) {
+func (c *Controller) report(ctx context.Context, seat *seat, skips []lbsync.Skip) {
 	now, nodes := map[lbsync.Skip]bool{}, map[lbsync.Reason]int{}
 	for _, s := range skips {
 		if ofNode(s) {
@@ -136,22 +148,22 @@ func (c *Controller) report(ctx context.Context, r *state, svc *corev1.Service, 
 			continue
 		}
 		now[s] = true
-		if r.skips[s] {
+		if seat.skips[s] {
 			continue
 		}
 		level := 2
 		if s.Warning {
 			level = 0
-			c.tell(svc, corev1.EventTypeWarning, string(s.Reason), s.Message)
+			c.tell(seat.service, corev1.EventTypeWarning, string(s.Reason), s.Message)
 		}
 		klog.FromContext(ctx).V(level).Info("Left out", "object", s.Object, "reason", s.Reason, "message", s.Message)
 	}
-	if !maps.Equal(nodes, r.nodes) {
+	if !maps.Equal(nodes, seat.nodes) {
 		klog.FromContext(ctx).V(2).Info("Nodes left out or draining", "count", nodes)
 	}
-	countSkips(r.skips, now)
-	countNodes(r.nodes, nodes)
-	r.skips, r.nodes = now, nodes
+	countSkips(seat.skips, now)
+	countNodes(seat.nodes, nodes)
+	seat.skips, seat.nodes = now, nodes
 }
 
 func ofNode(s lbsync.Skip) bool { return strings.HasPrefix(s.Object, "node ") }
@@ -159,17 +171,17 @@ func ofNode(s lbsync.Skip) bool { return strings.HasPrefix(s.Object, "node ") }
 const nothingToChange = "Nothing to change"
 
 // show makes a plan that is not carried out known, if it is another than before.
-func (c *Controller) show(ctx context.Context, r *state, svc *corev1.Service, plan lbsync.Plan) {
+func (c *Controller) show(ctx context.Context, s *seat, plan lbsync.Plan) {
 	text, brief := plan.String(), plan.Brief(messageMax)
 	if plan.Empty() {
 		text, brief = nothingToChange, nothingToChange
 	}
-	if text == r.shown || c.dryRun && plan.Empty() && r.shown == "" {
+	if text == s.shown || c.dryRun && plan.Empty() && s.shown == "" {
 		return
 	}
-	r.shown = text
+	s.shown = text
 	klog.FromContext(ctx).Info("Planned only", "plan", text, "dryRun", c.dryRun)
-	c.tell(svc, corev1.EventTypeNormal, eventPlan, strings.TrimSuffix(brief, "\n"))
+	c.tell(s.service, corev1.EventTypeNormal, eventPlan, strings.TrimSuffix(brief, "\n"))
 }
 
 func blocker(skips []lbsync.Skip) string {
@@ -188,7 +200,10 @@ func unavailable(desired lbsync.LoadBalancer, skips []lbsync.Skip) []lbsync.Skip
 	}
 	served := false
 	for l, a := range desired.Answering {
-		served = served || !desired.Idle[l] && (a.Nodes == nil || len(a.Nodes) > 0)
+		if _, wanted := desired.Listeners[l]; !wanted {
+			continue
+		}
+		served = served || !desired.Idle[l] && !a.Direct && (a.Nodes == nil || len(a.Nodes) > 0)
 	}
 	if !served {
 		return nil

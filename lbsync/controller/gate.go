@@ -13,28 +13,24 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
 	"github.com/clbsync/clbsync/internal/readinessgate"
 	"github.com/clbsync/clbsync/lbsync"
-	"github.com/clbsync/clbsync/lbsync/annotation"
 )
 
 const (
-	gateWriters  = 8                // patches of pods at once; the client's own limit paces them
-	gatePatience = 10 * time.Second // for the first list of pods, which the first plans look at where node agents serve gated pods
-	gateRewrite  = 30 * time.Second // until what was written is written again, if the pod still lacks it
+	gateWriters = 8                // patches of pods at once; the client's own limit paces them
+	gateRewrite = 30 * time.Second // until what was written is written again, if the pod still lacks it
 )
 
 // gates opens the readiness gates of pods. While pods wait it looks at them, and reads the health of their CLBs,
 // each Timing.Poll; else it does nothing. A gate that was opened is never closed: the pod serves, and closing
 // would take it out of every other path to it, too.
 type gates struct {
-	c      *Controller
-	pods   cache.SharedIndexInformer
-	synced <-chan struct{} // closed when the handler has seen all pods that there were
-	wake   chan struct{}   // a pod has begun to wait
+	c    *Controller
+	pods *pods
+	wake chan struct{} // a pod has begun to wait
 
 	// What follows belongs to run.
 	written map[types.UID]gateNote // of pods that wait, as far as the cache knows
@@ -46,70 +42,18 @@ type gateNote struct {
 	at     time.Time     // of the writing; zero: it was not
 }
 
-func newGates(c *Controller, cfg Config) (*gates, error) {
-	pods, err := podInformer(cfg)
-	if err != nil {
-		return nil, err
-	}
-	g := &gates{c: c, pods: pods, wake: make(chan struct{}, 1), written: map[types.UID]gateNote{}}
-	registration, err := pods.AddEventHandler(podHandler(g.changed))
-	if err != nil {
-		return nil, err
-	}
-	g.synced = registration.HasSyncedChecker().Done()
-	return g, nil
+func newGates(c *Controller) *gates {
+	return &gates{c: c, pods: c.pods, wake: make(chan struct{}, 1), written: map[types.UID]gateNote{}}
 }
 
-// changed wakes run for a pod that waits, and has the CLBs of pods that came to be endpoints, or no longer are,
-// looked at.
-func (g *gates) changed(before, after *gatedPod) {
-	if after.waits() && (!before.waits() || before.uid != after.uid) {
-		select {
-		case g.wake <- struct{}{}:
-		default:
-		}
-	}
-	if !g.c.settings.Gate.NodeAgent || before.admitted() == after.admitted() && (before == nil || after == nil || before.uid == after.uid) {
-		return
-	}
-	for _, p := range []*gatedPod{before, after} {
-		if !p.admitted() {
-			continue
-		}
-		for _, svc := range g.c.selecting(p) {
-			g.c.queue.add(keyOf(svc), g.c.gathering, due{})
-		}
-	}
-}
-
-// admitted returns the pods of a namespace that count as endpoints though they may not be ready; nil where
-// nobody serves them.
-func (g *gates) admitted(namespace string) map[types.UID]bool {
-	if g == nil || !g.c.settings.Gate.NodeAgent {
-		return nil
-	}
-	found, err := g.pods.GetIndexer().ByIndex(byNamespace, namespace)
-	if err != nil || len(found) == 0 {
-		return nil // the index exists
-	}
-	out := make(map[types.UID]bool, len(found))
-	for _, obj := range found {
-		out[obj.(*gatedPod).uid] = true
-	}
-	return out
-}
-
-// first waits a while for the pods where plans depend on them: a node that was bound early for a pod should not
-// be let go for the time that a new controller needs to see the pod. What cannot be had stops no CLB.
-func (g *gates) first(ctx context.Context) {
-	if g == nil || !g.c.settings.Gate.NodeAgent {
+// changed wakes run for a pod that waits. g may be nil.
+func (g *gates) changed(before, after *keptPod) {
+	if g == nil || !after.waits() || before.waits() && before.uid == after.uid {
 		return
 	}
 	select {
-	case <-g.synced:
-	case <-ctx.Done():
-	case <-time.After(gatePatience):
-		klog.FromContext(ctx).Error(nil, "Beginning without the pods: may this controller list and watch them?", "waited", gatePatience)
+	case g.wake <- struct{}{}:
+	default:
 	}
 }
 
@@ -149,7 +93,7 @@ func (g *gates) waitForPods(ctx context.Context) bool {
 	defer report.Stop()
 	for {
 		select {
-		case <-g.synced:
+		case <-g.pods.synced:
 			return true
 		case <-g.c.stopping:
 			return false
@@ -164,7 +108,7 @@ func (g *gates) waitForPods(ctx context.Context) bool {
 // again; 0: nobody waits.
 func (g *gates) round(ctx context.Context, read bool) time.Duration {
 	begun := time.Now()
-	found, err := g.pods.GetIndexer().ByIndex(byWaiting, waiting)
+	found, err := g.pods.informer.GetIndexer().ByIndex(byWaiting, waiting)
 	if err != nil {
 		return 0 // the index exists
 	}
@@ -172,7 +116,7 @@ func (g *gates) round(ctx context.Context, read bool) time.Duration {
 	notes := map[types.UID]gateNote{}
 	r := gateRound{gates: g, views: map[key]*lbsync.GateService{}}
 	for _, obj := range found {
-		p := obj.(*gatedPod)
+		p := obj.(*keptPod)
 		note, seen := g.written[p.uid]
 		notes[p.uid] = note
 		if !read && seen {
@@ -208,26 +152,26 @@ type gateRound struct {
 }
 
 type gateWork struct {
-	pod      *gatedPod
+	pod      *keptPod
 	services []*lbsync.GateService
 	gate     lbsync.Gate
 	write    bool
 }
 
 // servicesOf returns the Services that select the pod, with their CLBs as they are known.
-func (r *gateRound) servicesOf(p *gatedPod) ([]*lbsync.GateService, error) {
+func (r *gateRound) servicesOf(p *keptPod) ([]*lbsync.GateService, error) {
 	var out []*lbsync.GateService
 	for _, svc := range r.c.selecting(p) {
-		view := r.views[keyOf(svc)]
+		view := r.views[ownKey(svc)]
 		if view == nil {
-			options, problems := annotation.Parse(svc.Annotations)
-			snap, unsure, err := r.c.snapshot(lbsync.Service{Service: svc, Options: options, Problems: problems})
+			actual := r.c.memory.lastActual(keyOf(svc))
+			snap, own, unsure, err := r.c.snapshotOf(svc, actual)
 			if err != nil {
 				return nil, err
 			}
-			v := snap.GateService(snap.Services[0], r.c.memory.lastActual(keyOf(svc)), unsure)
+			v := snap.GateService(own, actual, unsure)
 			view = &v
-			r.views[keyOf(svc)] = view
+			r.views[ownKey(svc)] = view
 		}
 		out = append(out, view)
 	}
@@ -267,7 +211,7 @@ func (r *gateRound) decideOne(i int, now time.Time) {
 		services[n] = *v
 	}
 	p := r.pods[i].pod
-	r.pods[i].gate = lbsync.DecideGate(lbsync.GatedPod{Node: p.node, Since: p.since}, services, now, r.c.settings)
+	r.pods[i].gate = lbsync.DecideGate(lbsync.GatedPod{Node: p.node, Addresses: p.addresses, Since: p.since}, services, now, r.c.settings)
 }
 
 // decide says what is to be written, and when a gate has to be looked at again; 0: at no moment of its own.
@@ -315,7 +259,7 @@ func (r *gateRound) write(ctx context.Context) {
 
 // patch writes one condition of one pod, and nothing to another one that has taken its name. It reports whether
 // that is done; if not, the next round tries again.
-func (r *gateRound) patch(ctx context.Context, p *gatedPod, gate lbsync.Gate) bool {
+func (r *gateRound) patch(ctx context.Context, p *keptPod, gate lbsync.Gate) bool {
 	status := corev1.ConditionFalse
 	if gate.Open {
 		status = corev1.ConditionTrue

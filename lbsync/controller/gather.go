@@ -29,20 +29,38 @@ func (c *Controller) gather(svc *corev1.Service, actual *lbsync.LoadBalancer) (s
 	options, problems := annotation.Parse(svc.Annotations)
 	service := lbsync.Service{Service: svc, Options: options, Problems: problems}
 	// Before the nodes are read: a change of one that this reading misses finds who it concerns.
-	c.memory.reaches(keyOf(svc), reachOf(service, actual))
-	return c.snapshot(service)
+	c.memory.reaches(ownKey(svc), reachOf(c.settings, []lbsync.Service{service}, actual))
+	return c.snapshot(actual, service)
 }
 
-// snapshot returns all that decides about the CLB of a Service that has no Slices yet, as the caches have it now.
-func (c *Controller) snapshot(service lbsync.Service) (snap lbsync.Snapshot, unsure bool, err error) {
-	svc := service.Service
+// snapshot returns all that decides about the CLB of Services that have no Slices yet, as the caches have it now. actual
+// is what is known of it, nil if nothing is.
+func (c *Controller) snapshot(actual *lbsync.LoadBalancer, services ...lbsync.Service) (snap lbsync.Snapshot, unsure bool, err error) {
 	hosts, unsure, err := c.allHosts()
 	if err != nil {
 		return snap, false, err
 	}
+	for i := range services {
+		if services[i], err = c.withEndpoints(services[i]); err != nil {
+			return snap, false, err
+		}
+	}
+	return lbsync.Snapshot{
+		Settings: c.settings,
+		Services: services,
+		Hosts:    hosts,
+		CLB:      clbOf(actual),
+
+		TargetQuota: int(c.quota.targets.Load()),
+	}, unsure, nil
+}
+
+// withEndpoints returns the Service with what the caches have of its endpoints.
+func (c *Controller) withEndpoints(service lbsync.Service) (lbsync.Service, error) {
+	svc := service.Service
 	found, err := c.slices.ByIndex(bySlice, svc.Namespace+"/"+svc.Name)
 	if err != nil {
-		return snap, false, err
+		return service, err
 	}
 	endpoints := make([]*discoveryv1.EndpointSlice, len(found))
 	for i := range found {
@@ -51,15 +69,17 @@ func (c *Controller) snapshot(service lbsync.Service) (snap lbsync.Snapshot, uns
 	// The order of a cache is random. That of nodes does not matter; of two slices with one address the last counts.
 	slices.SortFunc(endpoints, func(a, b *discoveryv1.EndpointSlice) int { return cmp.Compare(a.Name, b.Name) })
 	if service.Config, err = c.configs.of(svc, service.Options); err != nil {
-		return snap, false, err
+		return service, err
 	}
 	service.Secrets = c.secrets.of(svc.Namespace, lbsync.SecretNames(service.Options))
-	service.Slices, service.Gated = endpoints, c.gates.admitted(svc.Namespace)
-	return lbsync.Snapshot{
-		Settings: c.settings,
-		Services: []lbsync.Service{service},
-		Hosts:    hosts,
-
-		TargetQuota: int(c.quota.targets.Load()),
-	}, unsure, nil
+	service.Slices = endpoints
+	direct := c.settings.Direct(service)
+	if direct {
+		service.PodsUnknown = !c.pods.known()
+		service.PodWeights = c.pods.weights(svc.Namespace)
+	}
+	if c.gates != nil && (direct || c.settings.Gate.NodeAgent) {
+		service.Gated = c.pods.admitted(svc.Namespace)
+	}
+	return service, nil
 }

@@ -18,6 +18,9 @@ import (
 	"github.com/clbsync/clbsync/lbsync/annotation"
 )
 
+// byCLB is the index of Services by the CLB that somebody made and that serves them.
+const byCLB = "clbsync/clb"
+
 // bySlice is the index of EndpointSlices by the Service that they belong to.
 const bySlice = "clbsync/service"
 
@@ -34,6 +37,15 @@ func (c *Controller) watch(cfg Config) error {
 	}); err != nil {
 		return fmt.Errorf("index EndpointSlices by Service and node: %w", err)
 	}
+	if err := services.Informer().AddIndexers(cache.Indexers{byCLB: func(obj any) ([]string, error) {
+		if svc, ok := obj.(*corev1.Service); ok && shared(keyOf(svc)) {
+			return []string{keyOf(svc).Name}, nil
+		}
+		return nil, nil
+	}}); err != nil {
+		return fmt.Errorf("index Services by CLB: %w", err)
+	}
+	c.members = services.Informer().GetIndexer()
 	c.services, c.nodes, c.slices = services.Lister(), nodes.Lister(), slices.Informer().GetIndexer()
 	for _, w := range []struct {
 		name     string
@@ -83,10 +95,15 @@ func (c *Controller) serviceChanged(before, after *corev1.Service) {
 	if before != nil && after != nil && sameService(before, after) {
 		return
 	}
+	var seen key
 	for _, svc := range []*corev1.Service{before, after} {
-		if svc != nil && (c.concerns(svc) || c.memory.knows(keyOf(svc))) {
-			c.queue.add(keyOf(svc), c.gathering, due{changed: true, priority: c.since(lbsync.Normal)})
-			return
+		if svc == nil {
+			continue
+		}
+		// Where it was and where it is now are two CLBs at times.
+		if k := keyOf(svc); k != seen && (c.concerns(svc) || c.memory.knows(k)) {
+			seen = k
+			c.queue.add(k, c.gathering, due{changed: true, priority: c.since(lbsync.Normal)})
 		}
 	}
 }

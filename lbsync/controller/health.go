@@ -4,6 +4,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -87,6 +88,22 @@ func (h *healths) run(ctx context.Context, b *healthBatch) {
 	ids := slices.Sorted(maps.Keys(b.ids))
 	h.mu.Unlock()
 	b.found, b.err = h.read(lbsync.WithPriority(ctx, b.first), ids)
+}
+
+// readHealth reads the health of CLBs, each in its region.
+func (c *Controller) readHealth(ctx context.Context, ids []string) (map[string]map[lbsync.Binding]lbsync.Health, error) {
+	var errs []error
+	out := map[string]map[lbsync.Binding]lbsync.Health{}
+	for region, ids := range c.memory.byRegion(ids) {
+		cloud, err := c.cloudIn(region)
+		if err == nil {
+			var found map[string]map[lbsync.Binding]lbsync.Health
+			found, err = cloud.Health(ctx, ids)
+			maps.Copy(out, found)
+		}
+		errs = append(errs, err)
+	}
+	return out, errors.Join(errs...)
 }
 
 // untilPoll returns when to poll again: about every from now, and at the same moments for all, so that they share

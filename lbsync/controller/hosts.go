@@ -61,12 +61,18 @@ func (c *Controller) allHosts() (*lbsync.Hosts, bool, error) {
 type reach struct {
 	bound    bool            // only nodes with endpoints of its Service, and hosts, matter
 	selected bool            // its Service chooses nodes by label
+	pods     bool            // they are the targets of its Service
 	hosts    map[string]bool // of its targets
 }
 
-// reachOf returns the reach of the CLB of a Service; while its targets are not known (nil), any node matters.
-func reachOf(svc lbsync.Service, actual *lbsync.LoadBalancer) reach {
-	out := reach{bound: actual != nil && !svc.Spread(), selected: svc.Options.Backends != ""}
+// reachOf returns the reach of the CLB of Services; while its targets are not known (nil), any node matters.
+func reachOf(settings lbsync.Settings, services []lbsync.Service, actual *lbsync.LoadBalancer) reach {
+	out := reach{bound: actual != nil}
+	for _, svc := range services {
+		out.bound = out.bound && !svc.Spread(settings, clbOf(actual))
+		out.selected = out.selected || svc.Options.Backends != ""
+		out.pods = out.pods || settings.Direct(svc)
+	}
 	if out.bound {
 		out.hosts = make(map[string]bool, len(actual.Targets))
 		for b := range actual.Targets {
@@ -74,6 +80,14 @@ func reachOf(svc lbsync.Service, actual *lbsync.LoadBalancer) reach {
 		}
 	}
 	return out
+}
+
+// clbOf returns the CLB itself, nil if there is none, or none is known.
+func clbOf(actual *lbsync.LoadBalancer) *lbsync.Instance {
+	if actual == nil || !actual.Present {
+		return nil
+	}
+	return &actual.Instance
 }
 
 func (c *Controller) nodeChanged(before, after *corev1.Node) {
@@ -133,7 +147,9 @@ func (c *Controller) hostChanged(node string, names map[string]bool) {
 	}
 	for _, o := range found {
 		slice := o.(*discoveryv1.EndpointSlice)
-		serving[key{Namespace: slice.Namespace, Name: serviceOf(slice)}] = true
+		if svc, err := c.services.Services(slice.Namespace).Get(serviceOf(slice)); err == nil {
+			serving[keyOf(svc)] = true
+		}
 	}
 	c.each(func(k key, r reach) bool {
 		if !r.bound || serving[k] {

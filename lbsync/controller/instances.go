@@ -75,13 +75,13 @@ func (i *instances) forget(name string) {
 	delete(i.nodes, name)
 }
 
-// known returns instance IDs by node name, and whether a node is left that was never answered.
+// known returns instance IDs by node name, "" of nodes that have none, and whether a node is left that was never answered.
 func (i *instances) known() (ids map[string]string, unsure bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for name, n := range i.nodes {
 		unsure = unsure || !n.answered
-		if n.id != "" {
+		if n.answered {
 			if ids == nil {
 				ids = map[string]string{}
 			}

@@ -26,6 +26,8 @@ import (
 // instant is a cloud that does whatever it is asked, at once, and keeps nothing but counts.
 type instant struct{ made, writes int }
 
+func (c *instant) DeleteSecurityGroups(context.Context, lbsync.Owner) error { return nil }
+
 func (c *instant) Find(context.Context, lbsync.Owner) ([]lbsync.Instance, error) { return nil, nil }
 func (c *instant) Observe(context.Context, string) (lbsync.LoadBalancer, error) {
 	return lbsync.LoadBalancer{}, &lbsync.Error{Kind: lbsync.NotFound}
@@ -45,6 +47,8 @@ func (c *instant) CreateListeners(_ context.Context, lb string, listeners []lbsy
 	}
 	return ids, nil
 }
+func (c *instant) Tag(context.Context, string, string, string) error               { return c.write() }
+func (c *instant) Untag(context.Context, string, string) error                     { return c.write() }
 func (c *instant) ModifyLoadBalancer(context.Context, lbsync.InstanceChange) error { return c.write() }
 func (c *instant) ModifyListener(context.Context, string, lbsync.ListenerChange) error {
 	return c.write()

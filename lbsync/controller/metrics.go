@@ -97,11 +97,11 @@ func one(i *lbsync.Instance) int {
 }
 
 // countChanges adds the changes of a plan that was carried out, to the metric and to the CLB's own sum.
-func countChanges(r *state, p lbsync.Plan) {
+func countChanges(s *seat, p lbsync.Plan) {
 	for _, v := range verbs {
 		if n := v.count(p); n > 0 {
 			changesTotal.WithLabelValues(v.name).Add(float64(n))
-			r.done[v.name] += n
+			s.done[v.name] += n
 		}
 	}
 }

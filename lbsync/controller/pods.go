@@ -4,6 +4,7 @@ package controller
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,33 +17,41 @@ import (
 
 	"github.com/clbsync/clbsync/internal/readinessgate"
 	"github.com/clbsync/clbsync/lbsync"
+	"github.com/clbsync/clbsync/lbsync/annotation"
 )
 
-// Indexes of gated pods. Pods without our gate are in none.
+// Indexes of the pods that are kept. Others are in none.
 const (
 	byNamespace = "clbsync/namespace" // those that nothing but the gate keeps from being ready, or nothing any more
-	byWaiting   = "clbsync/waiting"   // of those, the ones whose gate is closed, all under the value waiting
+	byWeight    = "clbsync/weight"    // those with a weight of their own, by namespace
+	byWaiting   = "clbsync/waiting"   // of those of byNamespace, the ones whose gate is closed, all under the value waiting
 	waiting     = "waiting"
 )
 
-// gatedPod is what is kept of a pod with our gate.
-type gatedPod struct {
+// keptPod is what is kept of a pod with our gate, or with a weight of its own.
+type keptPod struct {
 	namespace, name string
 	uid             types.UID
 	version         string
 	labels          labels.Set
-	node            string
-	since           time.Time     // readinessgate.Since
-	open            bool          // the gate
-	reason          lbsync.Reason // of its condition; "": it has none
+	weight          string // of the annotation custom-weight
+	weighted        bool   // it has that
+
+	// What follows is of a pod with the gate.
+	gated     bool
+	node      string
+	addresses []netip.Addr
+	since     time.Time     // readinessgate.Since
+	open      bool          // the gate
+	reason    lbsync.Reason // of its condition; "": it has none
 }
 
-// otherPod is what is kept of a pod without it: its key. A corev1.Pod of which nothing is filled in takes more
+// otherPod is what is kept of a pod with neither: its key. A corev1.Pod of which nothing is filled in takes more
 // than a kilobyte, and clusters have a hundred thousand of them.
 type otherPod struct{ namespace, name string }
 
 // GetObjectMeta is for the informer, which reads the key from it, and whether anything has changed.
-func (p *gatedPod) GetObjectMeta() metav1.Object {
+func (p *keptPod) GetObjectMeta() metav1.Object {
 	return &metav1.ObjectMeta{Namespace: p.namespace, Name: p.name, UID: p.uid, ResourceVersion: p.version}
 }
 
@@ -57,37 +66,59 @@ func keepOfPod(obj any) (any, error) {
 	if !ok {
 		return obj, nil
 	}
-	if !readinessgate.In(pod) {
+	gated := readinessgate.In(pod)
+	weight, weighted := pod.Annotations[annotation.CustomWeight]
+	if !gated && !weighted {
 		return otherPod{pod.Namespace, pod.Name}, nil
 	}
-	open, reason := readinessgate.Open(pod)
-	return &gatedPod{
-		namespace: pod.Namespace, name: pod.Name, uid: pod.UID, version: pod.ResourceVersion, labels: pod.Labels, node: pod.Spec.NodeName,
-		since: readinessgate.Since(pod), open: open, reason: lbsync.Reason(reason),
-	}, nil
+	kept := &keptPod{namespace: pod.Namespace, name: pod.Name, uid: pod.UID, version: pod.ResourceVersion, labels: pod.Labels, weight: weight, weighted: weighted}
+	if gated {
+		open, reason := readinessgate.Open(pod)
+		kept.gated, kept.node, kept.since, kept.open, kept.reason = true, pod.Spec.NodeName, readinessgate.Since(pod), open, lbsync.Reason(reason)
+		for _, ip := range pod.Status.PodIPs {
+			if a, err := netip.ParseAddr(ip.IP); err == nil {
+				kept.addresses = append(kept.addresses, a)
+			}
+		}
+	}
+	return kept, nil
 }
 
 // admitted reports whether the pod is an endpoint where node agents serve gated pods.
-func (p *gatedPod) admitted() bool { return p != nil && !p.since.IsZero() }
+func (p *keptPod) admitted() bool { return p != nil && p.gated && !p.since.IsZero() }
+
+// ownWeight returns the pod's annotation with a mark before it, "" if it has none.
+func (p *keptPod) ownWeight() string {
+	if p == nil || !p.weighted {
+		return ""
+	}
+	return "=" + p.weight
+}
 
 // waits reports whether the gate is all that keeps the pod from being ready.
-func (p *gatedPod) waits() bool { return p.admitted() && !p.open }
+func (p *keptPod) waits() bool { return p.admitted() && !p.open }
 
-func (p *gatedPod) reference() *corev1.ObjectReference {
+func (p *keptPod) reference() *corev1.ObjectReference {
 	return &corev1.ObjectReference{Kind: "Pod", APIVersion: "v1", Namespace: p.namespace, Name: p.name, UID: p.uid}
 }
 
-// podInformer returns the factory's informer of pods, which keeps no more of them than gates need.
-func podInformer(cfg Config) (cache.SharedIndexInformer, error) {
-	informer := cfg.Informers.InformerFor(&corev1.Pod{}, func(client kubernetes.Interface, resync time.Duration) cache.SharedIndexInformer {
+// podInformer returns an informer of pods, which keeps no more of them than gates and weights need: the factory's, that
+// runs in any case, or one that is started when it is needed.
+func podInformer(cfg Config, needed bool) (cache.SharedIndexInformer, error) {
+	make := func(client kubernetes.Interface, resync time.Duration) cache.SharedIndexInformer {
 		return coreinformers.NewPodInformer(client, metav1.NamespaceAll, resync, cache.Indexers{})
-	})
+	}
+	informer := make(cfg.Client, 0)
+	if needed {
+		informer = cfg.Informers.InformerFor(&corev1.Pod{}, make)
+	}
 	if err := informer.SetTransform(keepOfPod); err != nil {
 		return nil, fmt.Errorf("trim pods: %w", err)
 	}
 	err := informer.AddIndexers(cache.Indexers{
-		byNamespace: podIndex((*gatedPod).admitted, func(p *gatedPod) string { return p.namespace }),
-		byWaiting:   podIndex((*gatedPod).waits, func(*gatedPod) string { return waiting }),
+		byNamespace: podIndex((*keptPod).admitted, func(p *keptPod) string { return p.namespace }),
+		byWeight:    podIndex(func(p *keptPod) bool { return p.weighted }, func(p *keptPod) string { return p.namespace }),
+		byWaiting:   podIndex((*keptPod).waits, func(*keptPod) string { return waiting }),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("index pods: %w", err)
@@ -95,38 +126,38 @@ func podInformer(cfg Config) (cache.SharedIndexInformer, error) {
 	return informer, nil
 }
 
-func podIndex(in func(*gatedPod) bool, value func(*gatedPod) string) cache.IndexFunc {
+func podIndex(in func(*keptPod) bool, value func(*keptPod) string) cache.IndexFunc {
 	return func(obj any) ([]string, error) {
-		if p, ok := obj.(*gatedPod); ok && in(p) {
+		if p, ok := obj.(*keptPod); ok && in(p) {
 			return []string{value(p)}, nil
 		}
 		return nil, nil
 	}
 }
 
-// podHandler calls changed with what pods were and are, nil for a pod that is not there, or has no gate.
-func podHandler(changed func(before, after *gatedPod)) cache.ResourceEventHandlerFuncs {
-	gated := func(obj any) *gatedPod {
+// podHandler calls changed with what pods were and are, nil for a pod that is not there, or has neither gate nor weight.
+func podHandler(changed func(before, after *keptPod)) cache.ResourceEventHandlerFuncs {
+	kept := func(obj any) *keptPod {
 		if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
 			obj = gone.Obj
 		}
-		p, _ := obj.(*gatedPod)
+		p, _ := obj.(*keptPod)
 		return p
 	}
-	tell := func(before, after *gatedPod) {
+	tell := func(before, after *keptPod) {
 		if before != nil || after != nil {
 			changed(before, after)
 		}
 	}
 	return cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(obj any) { tell(nil, gated(obj)) },
-		UpdateFunc: func(before, after any) { tell(gated(before), gated(after)) },
-		DeleteFunc: func(obj any) { tell(gated(obj), nil) },
+		AddFunc:    func(obj any) { tell(nil, kept(obj)) },
+		UpdateFunc: func(before, after any) { tell(kept(before), kept(after)) },
+		DeleteFunc: func(obj any) { tell(kept(obj), nil) },
 	}
 }
 
 // selecting returns the Services of ours that select the pod.
-func (c *Controller) selecting(p *gatedPod) []*corev1.Service {
+func (c *Controller) selecting(p *keptPod) []*corev1.Service {
 	all, err := c.services.Services(p.namespace).List(labels.Everything())
 	if err != nil {
 		return nil // a lister over a cache has no error to give

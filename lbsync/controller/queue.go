@@ -7,18 +7,30 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 
 	"github.com/clbsync/clbsync/lbsync"
+	"github.com/clbsync/clbsync/lbsync/annotation"
 )
 
 // key stands for a CLB, and for the one writer that it has.
 type key = types.NamespacedName
 
-// keyOf returns the key of the CLB that serves the Service. Nothing else says which Services share a CLB.
-func keyOf(svc metav1.Object) key { return key{Namespace: svc.GetNamespace(), Name: svc.GetName()} }
+// keyOf returns the key of the CLB that serves the Service, or is to: that of a CLB that somebody made has no namespace, and is
+// the same for all Services that share it. Nothing else says which do.
+func keyOf(svc *corev1.Service) key {
+	if id := annotation.Home(svc.Annotations, hasFinalizer(svc)); id != "" {
+		return key{Name: id}
+	}
+	return ownKey(svc)
+}
+
+// ownKey returns the key of the CLB that is made for the Service, if one is.
+func ownKey(svc *corev1.Service) key { return key{Namespace: svc.Namespace, Name: svc.Name} }
+
+// shared reports whether the key stands for a CLB that somebody made: its name is the ID then.
+func shared(k key) bool { return k.Namespace == "" }
 
 // queue hands out each key to one worker at a time, with all that has happened to it since the last time.
 type queue struct {
@@ -31,10 +43,16 @@ type queue struct {
 // due is what has happened to a CLB since its last sync began.
 type due struct {
 	priority lbsync.Priority
-	changed  bool             // a Service itself is another than before: no earlier failure holds it back
-	trigger  time.Time        // of the oldest change of an endpoint; zero: none
-	retire   *corev1.Service  // its CLB has to go, whatever the cache says of the Service
-	waiters  []chan<- outcome // for the outcome of the sync
+	changed  bool            // a Service itself is another than before: no earlier failure holds it back
+	trigger  time.Time       // of the oldest change of an endpoint; zero: none
+	retire   *corev1.Service // its CLB has to go, whatever the cache says of the Service
+	waiters  []waiter        // for the outcome of the sync
+}
+
+// waiter waits for what comes of a sync for one Service.
+type waiter struct {
+	uid  types.UID
+	done chan<- outcome
 }
 
 // newQueue returns a queue for workers so many that limit can be busy with what is not urgent, and more with what is.
@@ -117,4 +135,13 @@ type outcome struct {
 	present bool                         // there is a CLB now
 	refused string                       // not "": nothing may be changed until this is mended
 	err     error
+	each    map[types.UID]outcome // of each Service, where several share the CLB
+}
+
+// of returns the outcome for a Service.
+func (o outcome) of(uid types.UID) outcome {
+	if one, ok := o.each[uid]; ok {
+		return one
+	}
+	return o
 }

@@ -183,7 +183,7 @@ func (w *town) run() {
 	cloud, err := clb.New(clb.Config{
 		Region: "ap-guangzhou", VPCID: "vpc-2ab3c4d5",
 		Credentials: clb.Credentials{SecretID: "AKIDEXAMPLE", SecretKey: "SECRETEXAMPLE"},
-		Endpoints:   clb.Endpoints{CLB: "http://clbsim.local", CVM: "http://clbsim.local", Tag: "http://clbsim.local"},
+		Endpoints:   clb.Endpoints{CLB: "http://clbsim.local", CVM: "http://clbsim.local", VPC: "http://clbsim.local", Tag: "http://clbsim.local"},
 		RateLimits:  clb.RateLimits{Default: w.limit},
 		Transport:   w.network,
 	})

@@ -3,6 +3,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -37,16 +38,27 @@ func hasFinalizer(svc *corev1.Service) bool {
 // prepare makes sure, before anything is changed in the cloud, that the Service outlives its CLB, and that what its
 // annotations set there is undone when they go, and returns it as it is then.
 func (c *Controller) prepare(ctx context.Context, svc *corev1.Service, f lbsync.Finding) (*corev1.Service, error) {
-	finalizer := finalizerStock
-	if svc.Spec.LoadBalancerClass != nil {
-		finalizer = finalizerOfClass
-	}
 	to := svc.DeepCopy()
-	if !slices.Contains(svc.Finalizers, finalizer) {
+	if finalizer := finalizerOf(svc); !slices.Contains(svc.Finalizers, finalizer) {
 		to.Finalizers = append(to.Finalizers, finalizer)
 	}
 	note(to, annotation.Applied, strings.Join(lbsync.Applied(f.Options, f.Actual.Instance, true), ","))
+	if f.Actual.Present || !hasFinalizer(svc) {
+		note(to, annotation.Region, cmp.Or(f.Actual.Instance.Region, f.Desired.Instance.Region))
+	}
+	if f.Options.ExistingID != "" && f.Actual.Present && f.Actual.Instance.Tags[lbsync.TagCreatedBy] == "" {
+		// Noted before anything is made there: what the manifest says afterwards does not lead away from it.
+		note(to, annotation.LoadBalancerID, f.Actual.Instance.ID)
+	}
 	return c.patch(ctx, svc, to)
+}
+
+// finalizerOf returns the finalizer that a Service gets.
+func finalizerOf(svc *corev1.Service) string {
+	if svc.Spec.LoadBalancerClass != nil {
+		return finalizerOfClass
+	}
+	return finalizerStock
 }
 
 // note sets an annotation, or removes it if there is nothing to note.
@@ -67,7 +79,7 @@ const (
 
 // publish makes known, in one write, which CLB serves the Service, its addresses, once somebody listens there,
 // and what the sync found. It returns when to try again, if something is still to be made known then.
-func (c *Controller) publish(ctx context.Context, r *state, svc *corev1.Service, f lbsync.Finding) (again time.Duration, err error) {
+func (c *Controller) publish(ctx context.Context, s *seat, svc *corev1.Service, f lbsync.Finding, failures int) (again time.Duration, err error) {
 	to := svc.DeepCopy()
 	if f.Actual.Present {
 		metav1.SetMetaDataAnnotation(&to.ObjectMeta, annotation.LoadBalancerID, f.Actual.Instance.ID)
@@ -83,7 +95,7 @@ func (c *Controller) publish(ctx context.Context, r *state, svc *corev1.Service,
 	if !f.PlanOnly && f.Failure == nil {
 		delete(to.Annotations, annotation.Plan)
 	}
-	if c.stopped() || f.Failure != nil && passing(f.Failure, r.failures+1) {
+	if c.stopped() || f.Failure != nil && passing(f.Failure, failures+1) {
 		// What was found is only half of it, or about to pass.
 		_, err = c.patch(ctx, svc, to)
 		return 0, err
@@ -96,7 +108,7 @@ func (c *Controller) publish(ctx context.Context, r *state, svc *corev1.Service,
 	if plan != svc.Annotations[annotation.Plan] {
 		news = lbsync.Turn
 	}
-	write, again := r.due(news, now, free)
+	write, again := s.due(news, now, free)
 	if write {
 		to.Status.Conditions = conditions
 		if plan != "" {
@@ -104,7 +116,7 @@ func (c *Controller) publish(ctx context.Context, r *state, svc *corev1.Service,
 		}
 	}
 	if _, err = c.patch(ctx, svc, to); err == nil && write {
-		r.written, r.stale = now, time.Time{}
+		s.written, s.stale = now, time.Time{}
 	}
 	return again, err
 }
@@ -138,22 +150,22 @@ func planned(f lbsync.Finding, before string) string {
 
 // due decides whether conditions are written now, and if not, when to look again; 0: at the next occasion.
 // free: nothing is gained by waiting.
-func (r *state) due(news lbsync.News, now time.Time, free bool) (write bool, again time.Duration) {
+func (s *seat) due(news lbsync.News, now time.Time, free bool) (write bool, again time.Duration) {
 	if news == lbsync.NoNews {
-		r.stale = time.Time{}
+		s.stale = time.Time{}
 		return false, 0
 	}
-	if r.stale.IsZero() {
-		r.stale = now
+	if s.stale.IsZero() {
+		s.stale = now
 	}
-	left := turnPause - now.Sub(r.written)
+	left := turnPause - now.Sub(s.written)
 	switch {
 	case free:
 		return true, 0
 	case news == lbsync.Wording:
 		// Not looked after: a node that joins changes the count of every Service at once. The next sync does it,
 		// the one that verifies at the latest, and those are spread.
-		return left <= 0 && now.Sub(r.stale) >= wordingPause, 0
+		return left <= 0 && now.Sub(s.stale) >= wordingPause, 0
 	case left > 0:
 		return false, left
 	}
@@ -163,7 +175,7 @@ func (r *state) due(news lbsync.News, now time.Time, free bool) (write bool, aga
 // release takes everything of ours off a Service that has no CLB any more.
 func (c *Controller) release(ctx context.Context, svc *corev1.Service) error {
 	to := svc.DeepCopy()
-	for _, name := range []string{annotation.LoadBalancerID, annotation.Plan, annotation.Applied, annotation.NatIPv6} {
+	for _, name := range []string{annotation.LoadBalancerID, annotation.Plan, annotation.Applied, annotation.NatIPv6, annotation.Region} {
 		delete(to.Annotations, name)
 	}
 	to.Status.LoadBalancer = corev1.LoadBalancerStatus{}

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,6 +21,9 @@ import (
 
 // sync takes the CLB of a key as far as it can go now. It returns when to look again; 0: when something changes.
 func (c *Controller) sync(ctx context.Context, k key, r *state, d due) (again time.Duration, out outcome) {
+	if shared(k) {
+		return c.syncShared(ctx, k, r, d)
+	}
 	svc, err := c.service(k)
 	if err != nil {
 		return 0, outcome{err: err}
@@ -27,6 +32,11 @@ func (c *Controller) sync(ctx context.Context, k key, r *state, d due) (again ti
 		r.service = d.retire
 	}
 	if last := r.service; last != nil && (svc == nil || svc.UID != last.UID) {
+		if r.cloud == nil {
+			if r.cloud, err = c.cloudOf(last); err != nil {
+				return 0, outcome{err: err}
+			}
+		}
 		// It went without waiting for its finalizer: somebody took that off.
 		if out := c.retire(ctx, r, last, false); out.err != nil || out.present {
 			return 0, out
@@ -37,7 +47,13 @@ func (c *Controller) sync(ctx context.Context, k key, r *state, d due) (again ti
 		c.memory.forget(k)
 		return 0, outcome{}
 	}
+	if elsewhere, out := c.elsewhere(ctx, k, r, svc); elsewhere {
+		return 0, out
+	}
 	r.service = svc
+	if r.cloud, err = c.cloudOf(svc); err != nil {
+		return 0, outcome{err: err}
+	}
 	if c.settings.Wants(svc) && (d.retire == nil || d.retire.UID != svc.UID) {
 		again, out = c.ensure(ctx, r, svc, d)
 	} else if out = c.retire(ctx, r, svc, true); out.err == nil && !out.present {
@@ -45,7 +61,7 @@ func (c *Controller) sync(ctx context.Context, k key, r *state, d due) (again ti
 		c.memory.forget(k)
 	} else if out.err != nil && !c.dryRun {
 		// A Service that stays because its CLB does has to say why.
-		_, err = c.publish(ctx, r, svc, lbsync.Finding{Failure: out.err})
+		_, err = c.publish(ctx, r.seat, svc, lbsync.Finding{Failure: out.err}, r.failures)
 		out.err = errors.Join(out.err, err)
 	}
 	if apierrors.IsNotFound(out.err) {
@@ -64,9 +80,98 @@ func (c *Controller) ensure(ctx context.Context, r *state, svc *corev1.Service, 
 		return again, out
 	}
 	// What works already is made known even if something else does not.
-	later, err := c.publish(ctx, r, svc, f)
+	later, err := c.publish(ctx, r.seat, svc, f, r.failures)
 	out.err = errors.Join(out.err, err, r.config)
 	return soonest(again, later), out
+}
+
+// elsewhere reports whether another CLB serves a Service than the one that is made for it: one that somebody made, which its
+// annotation names. Where there is one that was made for it, that stays, and is noted.
+func (c *Controller) elsewhere(ctx context.Context, k key, r *state, svc *corev1.Service) (bool, outcome) {
+	home := keyOf(svc)
+	if home == k {
+		if at := c.memory.claim(svc.UID, k); at != k {
+			c.queue.add(at, 0, due{changed: true})
+			return true, outcome{}
+		}
+		return false, outcome{}
+	}
+	if c.memory.claim(svc.UID, k) == k && r.service != nil {
+		found, err := r.cloud.Find(ctx, c.owner(svc))
+		if err != nil {
+			return true, outcome{present: true, err: err}
+		}
+		if len(found) > 0 {
+			return true, outcome{present: true, err: c.pin(ctx, svc, found[0].ID, k)}
+		}
+	}
+	r.clear()
+	c.memory.forget(k)
+	c.queue.add(home, 0, due{changed: true})
+	return true, outcome{}
+}
+
+// pin notes that a Service has a CLB that was made for it, whatever other its annotation names meanwhile, and has that
+// looked at.
+func (c *Controller) pin(ctx context.Context, svc *corev1.Service, id string, k key) error {
+	if c.dryRun {
+		return nil
+	}
+	to := svc.DeepCopy()
+	if !hasFinalizer(svc) {
+		to.Finalizers = append(to.Finalizers, finalizerOf(svc))
+	}
+	note(to, annotation.LoadBalancerID, id)
+	note(to, annotation.Applied, withoutName(svc.Annotations[annotation.Applied], annotation.ExistingID))
+	_, err := c.patch(ctx, svc, to)
+	c.queue.add(k, c.gathering, due{changed: true})
+	return err
+}
+
+// unpin forgets which CLB was noted, so that the one that the annotation names is used.
+func (c *Controller) unpin(ctx context.Context, svc *corev1.Service) error {
+	if c.dryRun {
+		return nil
+	}
+	to := svc.DeepCopy()
+	delete(to.Annotations, annotation.LoadBalancerID)
+	note(to, annotation.Applied, withoutName(svc.Annotations[annotation.Applied], annotation.ExistingID))
+	now, err := c.patch(ctx, svc, to)
+	if err == nil {
+		c.queue.add(keyOf(now), c.gathering, due{changed: true})
+	}
+	return err
+}
+
+// withoutName returns a list of names, separated by commas, without one of them.
+func withoutName(list, name string) string {
+	return strings.Join(slices.DeleteFunc(strings.Split(list, ","), func(s string) bool { return s == name }), ",")
+}
+
+func (c *Controller) owner(svc *corev1.Service) lbsync.Owner {
+	return lbsync.Owner{ClusterID: c.settings.ClusterID, ServiceUID: string(svc.UID)}
+}
+
+// cloudOf returns the cloud of the region in which the CLB of a Service is, or is to be made: what was noted at its making
+// counts over what its annotation says since.
+func (c *Controller) cloudOf(svc *corev1.Service) (Cloud, error) {
+	o, _ := annotation.Parse(svc.Annotations)
+	region := o.CrossRegion
+	if hasFinalizer(svc) && (o.Region != "" || o.LoadBalancerID != "") {
+		region = o.Region
+	}
+	return c.cloudIn(region)
+}
+
+// cloudIn returns the cloud of a region; "" is the cluster's.
+func (c *Controller) cloudIn(region string) (Cloud, error) {
+	if region == "" {
+		return c.cloud, nil
+	}
+	if c.regions == nil {
+		return nil, &lbsync.Error{Kind: lbsync.Denied, Action: "Regions", Err: fmt.Errorf("the annotation %s names %s, and this program works in one region only", annotation.CrossRegion, region)}
+	}
+	return c.regions(region)
 }
 
 // pursue takes the CLB of a Service towards what the Service asks for. It returns the Service as it is then,
@@ -83,10 +188,17 @@ func (c *Controller) pursue(ctx context.Context, r *state, svc *corev1.Service, 
 	}
 	if c.dryRun || f.PlanOnly {
 		f.Plan = lbsync.Diff(f.Actual, f.Desired)
-		c.show(ctx, r, svc, f.Plan)
+		c.show(ctx, r.seat, f.Plan)
 		return svc, max(time.Until(r.verify), atOnce), f
 	}
 	r.shown = ""
+	if f.Options.ExistingID != "" && !f.Actual.Present {
+		// The CLB that was made for the Service is gone, so nothing keeps it from the one that it names.
+		f.Failure = c.unpin(ctx, svc)
+		r.clear()
+		c.memory.yield(svc.UID, ownKey(svc))
+		return svc, 0, f
+	}
 	r.config = c.configs.auto(ctx, svc, f.Options.ConfigAuto, f.Sections)
 	if f.Actual.Present || len(f.Desired.Listeners) > 0 {
 		now, err := c.prepare(ctx, svc, f)
@@ -98,7 +210,7 @@ func (c *Controller) pursue(ctx context.Context, r *state, svc *corev1.Service, 
 	}
 	known := len(r.refused)
 	var step lbsync.Step
-	f.Actual, step, f.Failure = c.steps(ctx, r, svc, f.Actual, f.Desired, d)
+	f.Actual, step, f.Failure = c.steps(ctx, r, f.Actual, f.Desired, d)
 	f.Waits, f.Held = step.Waits, step.Held
 	if f.Failure == nil {
 		r.retried(begun)
@@ -126,15 +238,29 @@ func (c *Controller) look(ctx context.Context, r *state, svc *corev1.Service, no
 	f.Desired, f.Skips = lbsync.Desired(snap)
 	f.Sections = snap.Sections(snap.Services[0])
 	if lbsync.Blocked(f.Skips) {
-		c.report(ctx, r, svc, f.Skips)
+		c.report(ctx, r.seat, f.Skips)
 		return f
 	}
-	r.follow(c.policyOf(snap.Services[0]))
+	if region := f.Desired.Instance.Region; region != "" {
+		if there, err := c.cloudIn(region); err == nil && there == c.cloud {
+			f.Desired.Instance.Region = ""
+		}
+	}
+	r.follow(r.seat, c.policyOf(snap.Services[0]), lbsync.LoadBalancer{})
 	f.Actual, f.Failure = c.actual(ctx, r, f.Desired.Instance, snap.Services[0])
+	if snap.CLB == nil && f.Actual.Present {
+		snap.CLB = &f.Actual.Instance
+		if f.Desired, f.Skips = lbsync.Desired(snap); lbsync.Blocked(f.Skips) {
+			c.report(ctx, r.seat, f.Skips)
+			return f
+		}
+	}
 	f.Desired = lbsync.Complete(f.Actual, f.Desired)
 	f.Skips = append(f.Skips, lbsync.Fixed(f.Actual, f.Desired)...)
 	f.Skips = append(f.Skips, lbsync.Replaced(f.Actual, f.Desired)...)
 	f.Skips = append(f.Skips, lbsync.Foreign(f.Actual, f.Desired)...)
+	f.Skips = append(f.Skips, lbsync.Kept(f.Actual, f.Options)...)
+	f.Desired = snap.KeepPods(f.Actual, f.Desired)
 	if unsure {
 		f.Desired = snap.Keep(f.Actual, f.Desired)
 	} else {
@@ -144,7 +270,7 @@ func (c *Controller) look(ctx context.Context, r *state, svc *corev1.Service, no
 	f.Skips = append(f.Skips, refusals...)
 	f.Desired = leftOut.Without(f.Actual, f.Desired)
 	f.Skips = append(f.Skips, r.twins...)
-	c.report(ctx, r, svc, f.Skips)
+	c.report(ctx, r.seat, f.Skips)
 	if f.Failure != nil {
 		return f
 	}
@@ -171,7 +297,7 @@ func (c *Controller) actual(ctx context.Context, r *state, wanted lbsync.Instanc
 	if r.actual != nil && r.actual.Present {
 		hint = r.actual.Instance.ID
 	}
-	lb, twins, err := c.observe(ctx, wanted.Owner, hint)
+	lb, twins, err := c.observe(ctx, r.cloud, wanted.Owner, hint)
 	if err != nil {
 		return lbsync.LoadBalancer{}, err
 	}
@@ -179,8 +305,9 @@ func (c *Controller) actual(ctx context.Context, r *state, wanted lbsync.Instanc
 	if r.actual != nil && !c.dryRun && !svc.Options.PlanOnly {
 		before := *r.actual
 		before.Instance.Attributes = wanted.Among(before.Instance.Attributes, lb.Instance.Attributes)
-		c.verified(ctx, r, svc.Service, lbsync.Drift(before, lb))
+		c.verified(ctx, r, lbsync.Drift(before, lb), before, lb)
 	}
+	c.memory.noteRegion(lb.Instance)
 	// Spread from half to one and a half of the time, so that what a restart read at once is not verified at once.
 	r.actual, r.twins, r.known, r.verify = &lb, twins, time.Now(), time.Now().Add(wait.Jitter(c.verify/2, 2))
 	return lb, nil
@@ -188,9 +315,9 @@ func (c *Controller) actual(ctx context.Context, r *state, wanted lbsync.Instanc
 
 // observe finds the owner's CLB by its tags. hint spares the search if the CLB of that ID carries them; by
 // itself an ID proves nothing, since manifests are copied.
-func (c *Controller) observe(ctx context.Context, owner lbsync.Owner, hint string) (lbsync.LoadBalancer, []lbsync.Skip, error) {
+func (c *Controller) observe(ctx context.Context, cloud Cloud, owner lbsync.Owner, hint string) (lbsync.LoadBalancer, []lbsync.Skip, error) {
 	if hint != "" {
-		lb, err := c.cloud.Observe(ctx, hint)
+		lb, err := cloud.Observe(ctx, hint)
 		switch kind := lbsync.KindOf(err); {
 		case err == nil && owner.Owns(lb.Instance.Tags):
 			return lb, nil, nil
@@ -198,7 +325,7 @@ func (c *Controller) observe(ctx context.Context, owner lbsync.Owner, hint strin
 			return lb, nil, err
 		}
 	}
-	found, err := c.cloud.Find(ctx, owner)
+	found, err := cloud.Find(ctx, owner)
 	if err != nil || len(found) == 0 {
 		return lbsync.LoadBalancer{}, nil, err
 	}
@@ -207,13 +334,13 @@ func (c *Controller) observe(ctx context.Context, owner lbsync.Owner, hint strin
 		twins = append(twins, lbsync.Skip{Object: "clb " + twin.ID, Reason: lbsync.Duplicate, Warning: true,
 			Message: fmt.Sprintf("CLB %s carries the tags of this Service too and is not used: %s is older. It is deleted with the Service; delete it, or take its tag %s off", twin.ID, found[0].ID, lbsync.TagService)})
 	}
-	lb, err := c.cloud.Observe(ctx, found[0].ID)
+	lb, err := cloud.Observe(ctx, found[0].ID)
 	return lb, twins, err
 }
 
 // steps carries out one step after the other until none is left, or the next has to wait. It returns the
 // CLB as it is then, and the last step, whose plan is empty.
-func (c *Controller) steps(ctx context.Context, r *state, svc *corev1.Service, actual, desired lbsync.LoadBalancer, d due) (lbsync.LoadBalancer, lbsync.Step, error) {
+func (c *Controller) steps(ctx context.Context, r *state, actual, desired lbsync.LoadBalancer, d due) (lbsync.LoadBalancer, lbsync.Step, error) {
 	seen := lbsync.Observation{}
 	for range stepsMax {
 		if c.stopped() {
@@ -223,12 +350,12 @@ func (c *Controller) steps(ctx context.Context, r *state, svc *corev1.Service, a
 		r.stamps = r.stamps.Update(actual, desired, seen.Now)
 		seen.Memory, seen.HeldSince, seen.Reweighted = r.stamps, r.held, r.tuned
 		step := lbsync.Next(actual, desired, seen, c.settings.Timing)
-		c.tellHeld(ctx, r, svc, step)
+		c.tellHeld(ctx, r, step, actual, desired)
 		var err error
 		switch {
 		case !step.Plan.Empty():
 			var refused lbsync.Refusals
-			if actual, refused, err = c.apply(ctx, r, svc, step.Plan, actual); err != nil {
+			if actual, refused, err = c.apply(ctx, r, step.Plan, actual, desired); err != nil {
 				return actual, step, err
 			}
 			desired = refused.Without(actual, desired)
@@ -253,8 +380,10 @@ func (c *Controller) steps(ctx context.Context, r *state, svc *corev1.Service, a
 			if v := klog.FromContext(ctx).V(4); v.Enabled() && len(step.Waits) > 0 {
 				v.Info("Waiting", "clb", actual.Instance.ID, "for", step.Waits, "again", step.Again)
 			}
-			if len(step.Waits) == 0 {
-				c.tellInStep(r, svc, actual)
+			for _, s := range r.all() {
+				if len(r.waitsOf(step.Waits, s, actual, desired)) == 0 {
+					c.tellInStep(s, actual)
+				}
 			}
 			if poll := c.settings.Timing.Poll; step.Again == poll && step.Awaits(lbsync.ForHealth) {
 				step.Again = untilPoll(time.Now(), poll)
@@ -267,23 +396,28 @@ func (c *Controller) steps(ctx context.Context, r *state, svc *corev1.Service, a
 
 // apply carries out a plan and remembers the CLB as it is then, or that this is not known, and what was refused.
 // That is no error: everything else was carried out.
-func (c *Controller) apply(ctx context.Context, r *state, svc *corev1.Service, plan lbsync.Plan, actual lbsync.LoadBalancer) (lbsync.LoadBalancer, lbsync.Refusals, error) {
-	c.tellBegin(r, svc, plan)
+func (c *Controller) apply(ctx context.Context, r *state, plan lbsync.Plan, actual, desired lbsync.LoadBalancer) (lbsync.LoadBalancer, lbsync.Refusals, error) {
+	for _, s := range r.all() {
+		c.tellBegin(s, r.part(plan, s, actual, desired))
+	}
 	klog.FromContext(ctx).Info("Applying", "clb", actual.Instance.ID, "plan", plan.String())
-	now, err := plan.Apply(ctx, c.cloud, actual)
+	now, err := plan.Apply(ctx, r.cloud, actual)
 	refused, only := lbsync.OnlyRefused(err)
 	if only {
 		klog.FromContext(ctx).Error(err, "Refused", "clb", actual.Instance.ID, "changes", len(refused))
 		r.refuse(refused, time.Now(), c.verify)
 		err = nil
 	}
+	c.memory.noteRegion(now.Instance)
 	if err == nil || trusted(err) {
 		r.actual, r.known = &now, time.Now()
 	} else {
 		r.actual = nil
 	}
 	if err == nil {
-		countChanges(r, plan.Without(refused))
+		for _, s := range r.all() {
+			countChanges(s, r.part(plan.Without(refused), s, actual, desired))
+		}
 	}
 	return now, refused, err
 }
@@ -291,31 +425,34 @@ func (c *Controller) apply(ctx context.Context, r *state, svc *corev1.Service, p
 // retire deletes every CLB that carries the tags of the Service, also those that no memory knows: one whose
 // creation was cut short, say. Only when a search finds none does the Service lose its finalizer.
 func (c *Controller) retire(ctx context.Context, r *state, svc *corev1.Service, live bool) outcome {
-	owner := lbsync.Owner{ClusterID: c.settings.ClusterID, ServiceUID: string(svc.UID)}
+	owner := c.owner(svc)
 	r.actual, r.stamps = nil, nil
+	if o, _ := annotation.Parse(svc.Annotations); o.Skip {
+		return c.leaveAsIs(ctx, svc, live)
+	}
 	last := ""
 	for !c.stopped() {
-		found, err := c.cloud.Find(ctx, owner)
+		found, err := r.cloud.Find(ctx, owner)
 		if err != nil {
 			return outcome{err: err}
 		}
 		if len(found) == 0 {
-			c.tellDeleted(ctx, svc, last)
-			if !live || c.dryRun {
-				return outcome{}
+			if last == "" && c.mayAppear(ctx, r, svc) {
+				continue
 			}
-			return outcome{err: c.release(ctx, svc)}
+			return c.finish(ctx, r, svc, last, live)
 		}
 		if found[0].ID == last {
 			return outcome{present: true, err: fmt.Errorf("CLB %s is still found by its tags after its deletion", last)}
 		}
-		actual, err := c.cloud.Observe(ctx, found[0].ID)
+		actual, err := r.cloud.Observe(ctx, found[0].ID)
 		if err != nil {
 			return outcome{present: true, err: err}
 		}
+		r.restricted = r.restricted || len(actual.Instance.Access) > 0
 		desired := lbsync.LoadBalancer{Instance: lbsync.Instance{Owner: owner}}
 		if c.dryRun {
-			c.show(ctx, r, svc, lbsync.Diff(actual, desired))
+			c.show(ctx, r.seat, lbsync.Diff(actual, desired))
 			return outcome{present: true}
 		}
 		if o, _ := annotation.Parse(svc.Annotations); o.PlanOnly {
@@ -325,7 +462,7 @@ func (c *Controller) retire(ctx context.Context, r *state, svc *corev1.Service, 
 			c.recorder.Event(svc, corev1.EventTypeNormal, eventDeleting, "Deleting load balancer")
 		}
 		step := lbsync.Next(actual, desired, lbsync.Observation{Now: time.Now()}, c.settings.Timing)
-		if _, _, err := c.apply(ctx, r, svc, step.Plan, actual); err != nil {
+		if _, _, err := c.apply(ctx, r, step.Plan, actual, desired); err != nil {
 			return outcome{present: true, err: err}
 		}
 		last = found[0].ID
@@ -336,12 +473,22 @@ func (c *Controller) retire(ctx context.Context, r *state, svc *corev1.Service, 
 // leave does not delete the CLB of a Service that wants to see the plan only. A Service that is still there says why
 // it stays. One that is gone, since somebody took its finalizer off, leaves its CLB behind: nothing is written.
 func (c *Controller) leave(ctx context.Context, r *state, svc *corev1.Service, f lbsync.Finding, live bool) outcome {
-	c.show(ctx, r, svc, f.Plan)
+	c.show(ctx, r.seat, f.Plan)
 	if !live {
 		klog.FromContext(ctx).Error(nil, "A CLB is left behind: its Service is gone, and was to be planned for only", "clb", f.Actual.Instance.ID, "annotation", annotation.Mode)
 		return outcome{}
 	}
 	r.written = time.Time{} // Nobody looks again before the Service changes.
-	_, err := c.publish(ctx, r, svc, f)
+	_, err := c.publish(ctx, r.seat, svc, f, r.failures)
 	return outcome{present: true, err: err}
+}
+
+// leaveAsIs lets a Service go whose author wants nothing to be written: what it has in the cloud is left behind.
+func (c *Controller) leaveAsIs(ctx context.Context, svc *corev1.Service, live bool) outcome {
+	klog.FromContext(ctx).Info("A Service is let go and what it has in the cloud is left behind", "annotation", annotation.TKEMode, "clb", svc.Annotations[annotation.LoadBalancerID])
+	c.tell(svc, corev1.EventTypeWarning, string(lbsync.HandsOff), fmt.Sprintf("The CLB and its listeners stay as they are, since the annotation %s is \"skip\": nothing looks after them any more", annotation.TKEMode))
+	if !live || c.dryRun {
+		return outcome{}
+	}
+	return outcome{err: c.release(ctx, svc)}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -25,6 +26,7 @@ import (
 
 // Config is what an operator decides, and the client.
 type Config struct {
+	Build    Build // for the metrics
 	NodeName string
 	Client   kubernetes.Interface
 
@@ -51,6 +53,9 @@ type Config struct {
 	ModeEvery    time.Duration // how soon a kube-proxy that comes or goes is noticed
 }
 
+// Build says which build of the agent this is.
+type Build struct{ Version, Commit string }
+
 // Agent is one run of the node agent.
 type Agent struct {
 	config   Config
@@ -69,7 +74,9 @@ type Agent struct {
 func Run(ctx context.Context, config Config) error {
 	recorder, stopEvents := startEvents(ctx, config)
 	defer stopEvents()
-	for m := newMetrics(); ; {
+	m := newMetrics()
+	m.build.WithLabelValues(config.Build.Version, config.Build.Commit, runtime.Version()).Set(1)
+	for {
 		inner, again := context.WithCancelCause(ctx)
 		err := (&Agent{config: config, metrics: m, recorder: recorder, again: func() { again(errModeChanged) }}).run(inner)
 		again(nil)
@@ -120,6 +127,7 @@ func (a *Agent) loop(ctx context.Context) error {
 	wait.Go(func() { a.observe(ctx) })
 	wait.Go(func() { a.watchReturnPath(ctx) })
 	wait.Go(func() { a.watchMode(ctx) })
+	wait.Go(func() { a.checkMark(ctx) })
 	if a.mode == Override {
 		wait.Go(func() { a.compare(ctx) })
 	}

@@ -63,12 +63,7 @@ func Check(ctx context.Context, config Config) []Finding {
 	out = append(out, ports(mode, services)...)
 	out = append(out, host(services)...)
 	out = append(out, paths(services)...)
-	for _, variant := range []iptables.Variant{iptables.Legacy, iptables.NFT} {
-		for _, family := range iptables.Families {
-			out = append(out, marks(ctx, iptables.Runner{Family: family, Variant: variant}, config.Mark)...)
-		}
-	}
-	return append(out, routingMarks(config.Mark)...)
+	return append(out, markFindings(ctx, config.Mark)...)
 }
 
 // otherVariant looks at the iptables that is not used: its rules act on the same packets.

@@ -14,6 +14,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/klog/v2"
 
 	"github.com/clbsync/clbsync/nodeagent"
 	"github.com/clbsync/clbsync/nodeagent/iptables"
@@ -147,6 +149,32 @@ func dropsByPolicy(save string) string {
 }
 
 const otherBit = "give the agent another bit with --masquerade-bit; this command says, with the same flag, whether it is free"
+
+// markFindings looks for all that uses our bit of the packet mark, in both variants.
+func markFindings(ctx context.Context, mark uint32) []Finding {
+	var out []Finding
+	for _, variant := range []iptables.Variant{iptables.Legacy, iptables.NFT} {
+		for _, family := range iptables.Families {
+			out = append(out, marks(ctx, iptables.Runner{Family: family, Variant: variant}, mark)...)
+		}
+	}
+	return append(out, routingMarks(mark)...)
+}
+
+// checkMark tells once, at start, if the mark bit is not ours alone. The agent serves meanwhile: it is for the operator to
+// judge what the other use means.
+func (a *Agent) checkMark(ctx context.Context) {
+	var bad []Finding
+	for _, f := range markFindings(ctx, a.config.Mark) {
+		if f.Bad {
+			bad = append(bad, f)
+			klog.FromContext(ctx).Info("The mark bit is not ours alone", "finding", f.Text, "means", f.Means, "do", f.Do)
+		}
+	}
+	if len(bad) > 0 && ctx.Err() == nil {
+		a.nodeEvent(corev1.EventTypeWarning, "MarkBitInUse", fmt.Sprintf("%s (%d such findings): %s; %s", bad[0].Text, len(bad), bad[0].Means, bad[0].Do))
+	}
+}
 
 // marks looks for rules of others that set or read our bit of the packet mark.
 func marks(ctx context.Context, r iptables.Runner, mark uint32) []Finding {

@@ -28,7 +28,6 @@ func Explain(ctx context.Context, config Config, port uint16) (string, error) {
 	if config.PodsFromNode {
 		settings.Pods = podsOf(s.Node)
 	}
-	variant := Look(ctx, config.Variant).Variant
 	var b strings.Builder
 	for _, family := range []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol} {
 		services := nodeagent.Desired(s, family)
@@ -37,19 +36,38 @@ func Explain(ctx context.Context, config Config, port uint16) (string, error) {
 			continue
 		}
 		fmt.Fprintf(&b, "%s\n%s", family, words)
-		saved, err := iptables.Runner{Family: family, Variant: variant}.Save(ctx, true)
-		if err != nil {
-			fmt.Fprintf(&b, "  in the kernel: cannot be read: %v\n", err)
-			continue
-		}
-		for _, line := range chains.Explain(saved, port) {
-			fmt.Fprintf(&b, "  in the kernel (iptables-%s): %s\n", variant, line)
+		for _, line := range inKernel(ctx, family, config.Variant, port) {
+			fmt.Fprintf(&b, "  in the kernel%s\n", line)
 		}
 	}
 	if b.Len() == 0 {
 		return fmt.Sprintf("%d is no NodePort and no healthCheckNodePort of any Service that this agent handles: packets for it reach the host's own processes\n", port), nil
 	}
 	return b.String(), nil
+}
+
+// inKernel says what the rules do with the port, in whichever variant the agent has rules: it may have been started with
+// other flags than this command.
+func inKernel(ctx context.Context, family corev1.IPFamily, asked iptables.Variant, port uint16) []string {
+	var lines []string
+	for _, variant := range []iptables.Variant{iptables.NFT, iptables.Legacy} {
+		r := iptables.Runner{Family: family, Variant: variant}
+		if asked != "" && asked != variant || !r.Serves(ctx) {
+			continue
+		}
+		where := fmt.Sprintf(" (iptables-%s): ", variant)
+		saved, err := r.Save(ctx, true)
+		if err != nil {
+			return append(lines, where+"cannot be read: "+err.Error())
+		}
+		for _, line := range chains.Explain(saved, port) {
+			lines = append(lines, where+line)
+		}
+	}
+	if len(lines) == 0 {
+		return []string{": no rules of this agent; does it run on this node?"}
+	}
+	return lines
 }
 
 func listAll(ctx context.Context, config Config) (nodeagent.Snapshot, error) {

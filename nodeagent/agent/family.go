@@ -37,11 +37,18 @@ type family struct {
 	// inStep: the kernel has what the renderer last rendered. If not, the kernel is read before it is written.
 	inStep bool
 	seen   iptables.Generation // of the tables, when inStep was last found true
-	sets   map[string]bool     // address sets that exist
-	udp    conntrack.Ports
+	// digests are those of our chains when they were last as they should be, as far as they are known. nil: not known at all,
+	// and with iptables-legacy.
+	digests iptables.Digests
+	// looked is what the kernel has, if disturbed has just found out.
+	looked   *chains.Saved
+	readTook time.Duration   // the last time that all rules were read
+	sets     map[string]bool // address sets that exist
+	udp      conntrack.Ports
 	// flowsDue: the last clean-up of UDP flows saw only part of them.
 	flowsDue bool
 	skips    []nodeagent.Skip
+	alone    bool // the other variant of iptables has no rules of ours
 
 	mu      sync.Mutex
 	pending time.Time // since when a sync has been due and not done; zero if none is
@@ -122,7 +129,12 @@ func (f *family) run(ctx context.Context, every intervals) {
 				continue
 			}
 		case <-verify.C:
-			f.inStep = false
+			if f.digests == nil || f.readTook < slowRead || !f.inStep {
+				f.inStep = false
+			} else if !f.changedByOthers(ctx) {
+				verify.Reset(every.verify)
+				continue
+			}
 		case <-f.wake:
 		case <-retry.C:
 		}
@@ -145,40 +157,6 @@ func (f *family) run(ctx context.Context, every intervals) {
 		case <-time.After(every.gather):
 		}
 	}
-}
-
-// Checks cost next to nothing while nobody writes rules. Where others do, and the tables are large, each one takes long,
-// and so they are made less often: they take no more than one part in checkShare of the time.
-const checkShare, checkMax = 20, 30 * time.Second
-
-// disturbed tells whether somebody has removed or overtaken our jumps, or emptied our chains, and how long it took to see.
-func (f *family) disturbed(ctx context.Context) (disturbed bool, took time.Duration) {
-	start := time.Now()
-	if f.inStep && f.changedByOthers(ctx) { // if not in step, a retry is under way
-		f.inStep = false
-		return true, time.Since(start)
-	}
-	return false, time.Since(start)
-}
-
-func (f *family) changedByOthers(ctx context.Context) bool {
-	now, err := f.runner.Generation()
-	if err == nil && now == f.seen {
-		return false
-	}
-	text := f.renderer.Text()
-	builtIn, err := f.runner.Jumps(ctx, text.Jumps)
-	if err != nil {
-		klog.FromContext(ctx).Error(err, "Check of the jumps failed")
-		return false
-	}
-	rules, err := f.runner.Chain(ctx, chains.NodePorts)
-	if err != nil || !slices.Equal(rules, text.Chains[chains.NodePorts]) ||
-		!chains.Diff(chains.Saved{Chains: text.Chains, BuiltIn: builtIn}, text).Empty() {
-		return true
-	}
-	f.seen = now
-	return false
 }
 
 // sync makes the kernel follow the API server once. Losses are told to the health ports before, gains after
@@ -206,8 +184,9 @@ func (f *family) program(ctx context.Context) error {
 	var saved chains.Saved
 	if !f.inStep {
 		kind = "full"
-		var err error
-		if saved, err = f.readBack(ctx); err != nil {
+		if f.looked != nil {
+			saved, f.looked = *f.looked, nil
+		} else if err := f.readBack(ctx, &saved); err != nil {
 			return err
 		}
 		repairing = f.ready() && !chains.Diff(saved, f.renderer.Text()).Empty()
@@ -230,6 +209,7 @@ func (f *family) program(ctx context.Context) error {
 		return err
 	}
 	f.inStep = true
+	f.removeLeftovers(ctx)
 	f.health.Programmed(services.Health) //nolint:contextcheck // its listeners outlive the sync
 	f.metrics.sync.WithLabelValues(f.label(), kind).Observe(time.Since(start).Seconds())
 	f.report(ctx, services, change, kind, time.Since(start))
@@ -237,12 +217,34 @@ func (f *family) program(ctx context.Context) error {
 	return nil
 }
 
-// readBack learns what is in the kernel: from a former agent, or left by whoever disturbed us.
-func (f *family) readBack(ctx context.Context) (chains.Saved, error) {
-	saved, err := f.runner.Save(ctx, false)
-	if err != nil {
-		return saved, fmt.Errorf("read back: %w", err)
+// removeLeftovers removes, once, what a former agent has left in the other variant: its rules would meet the same packets, and
+// lead some of them to endpoints that are long gone.
+func (f *family) removeLeftovers(ctx context.Context) {
+	other := f.runner.Other()
+	if f.alone || !other.Serves(ctx) {
+		f.alone = true
+		return
 	}
+	removed, err := other.RemoveChains(ctx)
+	f.alone = err == nil
+	if err != nil {
+		klog.FromContext(ctx).Error(err, "Rules of a former agent in the other variant of iptables could not be removed", "iptables", other.Variant)
+		return
+	}
+	klog.FromContext(ctx).Info("Removed rules of a former agent in the other variant of iptables", "iptables", other.Variant, "chainsAndJumps", removed)
+}
+
+// readBack learns what is in the kernel: from a former agent, or left by whoever disturbed us.
+func (f *family) readBack(ctx context.Context, saved *chains.Saved) (err error) {
+	start := time.Now()
+	// First the digests: who changes a rule after that is found out by them.
+	if f.digests, err = f.runner.Digests(); err != nil && f.runner.Variant == iptables.NFT {
+		klog.FromContext(ctx).Error(err, "All rules will be read to see whether others changed some")
+	}
+	if *saved, err = f.runner.Save(ctx, false); err != nil {
+		return fmt.Errorf("read back: %w", err)
+	}
+	f.readTook = time.Since(start)
 	if f.udp == nil {
 		// Ports that a former agent served and that are gone by now still have flows.
 		f.udp = conntrack.Ports{}
@@ -253,14 +255,14 @@ func (f *family) readBack(ctx context.Context) (chains.Saved, error) {
 	if !f.options.Recent {
 		sets, err := f.runner.Sets(ctx)
 		if err != nil {
-			return saved, fmt.Errorf("read back: %w", err)
+			return fmt.Errorf("read back: %w", err)
 		}
 		f.sets = map[string]bool{}
 		for _, set := range sets {
 			f.sets[set] = true
 		}
 	}
-	return saved, nil
+	return nil
 }
 
 // apply makes the change. After an error the kernel's state is unknown and will be read.
@@ -275,10 +277,11 @@ func (f *family) apply(ctx context.Context, change chains.Change) error {
 		}
 	}
 	if !change.Empty() {
-		if err := f.runner.Apply(ctx, change); err != nil {
+		var err error
+		if f.seen, err = f.runner.Apply(ctx, change); err != nil {
 			return err
 		}
-		f.seen, _ = f.runner.Generation() // unknown is unequal to all
+		f.note(change.Written())
 	}
 	for set := range f.sets {
 		// The kernel may hold a set a moment longer than the rules that named it; the next sync tries again.

@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics are all that the agent counts. Every vector has the label family: ipv4 or ipv6.
+// metrics are all that the agent counts. Every vector but build has the label family: ipv4 or ipv6.
 type metrics struct {
 	registry *prometheus.Registry
 	sync     *prometheus.HistogramVec // kind: full (the kernel was read) or delta
@@ -21,6 +21,7 @@ type metrics struct {
 	differ   *prometheus.GaugeVec
 	noReturn *prometheus.GaugeVec
 	verdicts *verdicts
+	build    *prometheus.GaugeVec
 }
 
 func newMetrics() *metrics {
@@ -40,7 +41,8 @@ func newMetrics() *metrics {
 		differ:   prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name("health_answers_differing"), Help: "Health check node ports on which kube-proxy answers otherwise than this agent would."}, []string{"family"}),
 		noReturn: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name("endpoints_without_return_path"), Help: "Endpoints on this node of Local NodePorts whose answers would leave by another interface than the request came in by."}, []string{"family"}),
 		verdicts: &verdicts{},
+		build:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "clbsync_build_info", Help: "Which build runs; always 1."}, []string{"version", "commit", "go_version"}),
 	}
-	m.registry.MustRegister(m.sync, m.written, m.rules, m.failures, m.repairs, m.answers, m.flows, m.skips, m.unbound, m.differ, m.noReturn, m.verdicts)
+	m.registry.MustRegister(m.sync, m.written, m.rules, m.failures, m.repairs, m.answers, m.flows, m.skips, m.unbound, m.differ, m.noReturn, m.verdicts, m.build)
 	return m
 }

@@ -30,6 +30,7 @@ var chinese = map[string]string{
 	"clb_node_agent_health_ports_unbound":          "被其他程序占用的 healthCheckNodePort 数。",
 	"clb_node_agent_health_answers_differing":      "kube-proxy 的应答与本 agent 不一致的 healthCheckNodePort 数。",
 	"clb_node_agent_endpoints_without_return_path": "本机上 Local NodePort 的端点中，应答会从与请求不同的网卡离开的数量。",
+	"clbsync_build_info":                           "运行的是哪个构建，值恒为 1。",
 	"clb_node_agent_verdict_packets_total":         "各连接首包的去向：forward（到 NodePort）、masquerade（其中以本机地址为源的）、drop（此处没有端点）、reject（任何地方都没有）、accept（健康探测）。相关规则重写后从零开始。",
 }
 

@@ -14,9 +14,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/clbsync/clbsync/nodeagent"
 	"github.com/clbsync/clbsync/nodeagent/internal/nettest"
 	"github.com/clbsync/clbsync/nodeagent/internal/rig"
+	"github.com/clbsync/clbsync/nodeagent/iptables/chains"
 )
 
 const patience = 1500 * time.Millisecond
@@ -170,9 +173,11 @@ func TestRestartsAndFlushes(t *testing.T) {
 		if after := rules(); after != before {
 			t.Errorf("a restart changed the rules from\n%s\nto\n%s", before, after)
 		}
+		web := chains.ExternalChain(nodeagent.ServicePortName{NamespacedName: types.NamespacedName{Namespace: "rig", Name: "web"}, Port: "tcp", Protocol: corev1.ProtocolTCP})
 		for _, harm := range []string{
 			"-t nat -F", "-t nat -F PREROUTING", "-t filter -F", "-t nat -F CLBN-NP",
-			"-t nat -I PREROUTING 1 -j RETURN", // as if kube-proxy had come later and stood first
+			"-t nat -I PREROUTING 1 -j RETURN",                                               // as if kube-proxy had come later and stood first
+			"-t nat -F " + web, "-t nat -I " + web + " 1 -j RETURN", "-t nat -D CLBN-POST 2", // no jump shows these
 		} {
 			n1.Run(t, append([]string{"iptables-" + variant, "-w"}, strings.Fields(harm)...)...)
 			s.becomes(t, "tcp4", "p1a<-n1")
@@ -181,6 +186,7 @@ func TestRestartsAndFlushes(t *testing.T) {
 				return len(lines) > 1 && lines[1] == "-A PREROUTING -j CLBN-NAT"
 			})
 		}
+		nettest.Until(t, 10*time.Second, "all rules are as they were", func() bool { return strings.Replace(rules(), "-A PREROUTING -j RETURN\n", "", 1) == before })
 		n1.Run(t, "ip", "addr", "add", "192.168.0.77/24", "dev", "eth0")
 		if got := rig.Ask(s.Client.Namespace, "tcp4", fmt.Sprintf("192.168.0.77:%d", nodePort), patience); got != "p1a<-n1" {
 			t.Errorf("an address that the node got later: got %q, want an answer", got)

@@ -47,7 +47,10 @@ func (a *Agent) serve(ctx context.Context) (stop func(), err error) {
 	mux.Handle("/metrics", promhttp.HandlerFor(a.metrics.registry, promhttp.HandlerOpts{}))
 	if a.config.Profiling {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
+		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.config.Address)
 	if err != nil {

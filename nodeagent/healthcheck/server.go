@@ -21,14 +21,14 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
-	"golang.org/x/net/netutil"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/clbsync/clbsync/nodeagent"
 )
 
 // connectionCap bounds the probe connections of one port, and the time-outs below how long one may sit there: a port
-// that is open to the internet on every node must not cost the agent its memory or its file descriptors.
+// that is open to the internet on every node must not cost the agent its memory or its file descriptors. Nor must who
+// takes all places keep the load balancer out: see crowd.
 const (
 	connectionCap = 128
 	readTimeout   = 5 * time.Second
@@ -195,7 +195,7 @@ func (s *Server) serve(ctx context.Context, svc *service) {
 		ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 	}
 	defer context.AfterFunc(ctx, func() { server.Close() })()
-	if err := server.Serve(netutil.LimitListener(listener, connectionCap)); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(newCrowd(listener, connectionCap)); !errors.Is(err, http.ErrServerClosed) {
 		s.config.OnBind(BindChange{Service: svc.name, Port: svc.port, Err: err})
 	}
 }

@@ -189,24 +189,39 @@ func TestBindingIsRetriedAndToldOnce(t *testing.T) {
 	}
 }
 
+// A load balancer waits two seconds for its answer, by default: silent clients that hold all places, or as many that have
+// asked once and wait, must not make it wait for their time-out.
 func TestSlowClientsDoNotStopProbes(t *testing.T) {
 	f, port := start(t), freePort(t)
 	f.Programmed(health("web", port, "10.0.0.1"))
 	eventually(t, port, 200)
-	for range connectionCap {
+	var crowd []net.Conn
+	for i := range 2 * connectionCap {
 		c, err := net.Dial("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
+		if i%2 == 0 {
+			fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		}
+		crowd = append(crowd, c)
 	}
-	// All places are taken by clients that say nothing. They are thrown out after readTimeout.
-	slow := &http.Client{Timeout: 2 * readTimeout}
-	response, err := slow.Get(fmt.Sprintf("http://127.0.0.1:%d/", port))
-	if err != nil {
-		t.Fatalf("a probe behind %d silent clients: %v", connectionCap, err)
+	for range 3 {
+		probe := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+		response, err := probe.Get(fmt.Sprintf("http://127.0.0.1:%d/", port))
+		if err != nil {
+			t.Fatalf("a probe behind %d silent clients: %v", len(crowd), err)
+		}
+		response.Body.Close()
 	}
-	response.Body.Close()
+	// No more than the cap are held open: the first one's connection has ended. It may have been answered before.
+	if err := crowd[0].SetReadDeadline(time.Now().Add(2 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, crowd[0]); err != nil && os.IsTimeout(err) {
+		t.Errorf("the first of %d connections is still open; want at most %d at a time", len(crowd), connectionCap)
+	}
 }
 
 func TestClosingCutsIdleConnections(t *testing.T) {

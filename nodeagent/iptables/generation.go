@@ -14,7 +14,7 @@ import (
 )
 
 // Generation stands for a state of the tables. While it stays the same, nobody has written rules, and they need not be
-// read; a new one says only that somebody may have. With iptables-nft that is exact. With iptables-legacy it is the size
+// read; a new one says only that somebody has. With iptables-nft that is exact. With iptables-legacy it is the size
 // and the layout of the nat and filter tables: who puts a rule in place of another of the same size goes unseen, and so
 // all rules are compared now and then whatever the Generation says. The zero value equals no state.
 type Generation struct {
@@ -53,6 +53,12 @@ func (r Runner) Generation() (Generation, error) {
 		}
 	}
 	return Generation{}, errors.New("the kernel names no generation of nftables")
+}
+
+// follows tells whether g comes of h by so many transactions and nobody else's. Of iptables-legacy that cannot be told, and the
+// answer is yes.
+func (g Generation) follows(h Generation, transactions int) bool {
+	return g.tables != [2]tableInfo{} || g.number-1 == uint64(uint32(h.number-1)+uint32(transactions))
 }
 
 // getInfo is IPT_SO_GET_INFO and IP6T_SO_GET_INFO.

@@ -4,12 +4,15 @@ package iptables
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/clbsync/clbsync/nodeagent/iptables/chains"
 )
 
 // Variant is one of the two sets of iptables programs. Each sees only its own rules, and both act on packets.
@@ -38,33 +41,33 @@ func Examine(ctx context.Context, v Variant) Evidence {
 			e.Broken = err.Error()
 			continue
 		}
-		for _, table := range []string{"mangle", "nat"} {
-			if v == Legacy && !slices.Contains(strings.Fields(legacyTables(family)), table) {
-				continue
-			}
-			out, err := r.run(ctx, "", r.program("-save"), "-t", table)
+		made := strings.Fields(legacyTables(family)) // to ask for another would make it
+		if v == NFT || slices.Contains(made, "mangle") {
+			out, err := r.run(ctx, "", r.program("-save"), "-t", "mangle")
 			if err != nil {
 				e.Broken = err.Error()
 				continue
 			}
-			e.read(string(out))
+			e.Hint = e.Hint || strings.Contains(string(out), ":KUBE-IPTABLES-HINT ") || strings.Contains(string(out), ":KUBE-KUBELET-CANARY ")
+		}
+		if v == NFT || slices.Contains(made, "nat") {
+			// This chain alone: to print the whole table of a large kube-proxy takes iptables-nft-save half a minute.
+			rules, err := r.Chain(ctx, chains.Chain{Table: "nat", Name: "KUBE-SERVICES"})
+			var exit *exec.ExitError
+			switch {
+			case err == nil:
+				e.KubeProxy = true
+			case !errors.As(err, &exit) || exit.ExitCode() != exitNone:
+				e.Broken = err.Error()
+			}
+			e.NodePorts = e.NodePorts || slices.ContainsFunc(rules, func(rule string) bool { return strings.HasSuffix(rule, "-j KUBE-NODEPORTS") })
 		}
 	}
 	return e
 }
 
-func (e *Evidence) read(save string) {
-	for line := range strings.Lines(save) {
-		switch {
-		case strings.HasPrefix(line, ":KUBE-IPTABLES-HINT "), strings.HasPrefix(line, ":KUBE-KUBELET-CANARY "):
-			e.Hint = true
-		case strings.HasPrefix(line, ":KUBE-SERVICES "):
-			e.KubeProxy = true
-		case strings.HasPrefix(line, "-A KUBE-SERVICES ") && strings.Contains(line, "-j KUBE-NODEPORTS"):
-			e.NodePorts = true
-		}
-	}
-}
+// exitNone is what iptables exits with when there is no such chain.
+const exitNone = 1
 
 // Choose returns the variant to use, and why. kube-proxy's rules decide, because ours must stand before them;
 // where there are none, kubelet's hints, in the order in which kube-proxy's own image asks for them.

@@ -4,7 +4,10 @@ package chains
 
 import (
 	"fmt"
+	"maps"
+	"math/bits"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -86,6 +89,9 @@ func (c Change) Empty() bool { return len(c.write) == 0 && len(c.remove) == 0 &&
 
 // Size counts the chains and jumps that the change touches.
 func (c Change) Size() (chains, jumps int) { return len(c.write) + len(c.remove), len(c.jumps) }
+
+// Written returns the chains that the change writes, in no order; it leaves all others of those that remain as they are.
+func (c Change) Written() []Chain { return slices.Collect(maps.Keys(c.write)) }
 
 // JumpsOnly tells whether only jumps in built-in chains are missing or misplaced: somebody else moved them.
 func (c Change) JumpsOnly() bool { return len(c.write) == 0 && len(c.remove) == 0 && len(c.jumps) > 0 }
@@ -205,8 +211,20 @@ func rank(c Chain) int {
 		return 100
 	case c == NodePorts, c == NoEP, c == Health:
 		return 99
-	case rest != "": // of a dispatch tree: the longer the name, the nearer to the leaves
-		return 98 - len(rest)
+	case rest != "": // of a dispatch tree: the fewer ports, the nearer to the leaves
+		return 10 + bits.Len(blockSize(rest))
 	}
 	return 0 // DROP, REJECT, MASQ
+}
+
+// blockSize is how many ports a chain of a dispatch tree is for, as its name says; 0 if it is another agent's and says
+// it in other words. Chains that are to be written always say it.
+func blockSize(name string) uint {
+	first, last, _ := strings.Cut(strings.TrimLeft(name, "TUS"), "-")
+	from, err1 := strconv.ParseUint(first, 10, 16)
+	to, err2 := strconv.ParseUint(last, 10, 16)
+	if err1 != nil || err2 != nil || to < from {
+		return 0
+	}
+	return uint(to - from + 1)
 }

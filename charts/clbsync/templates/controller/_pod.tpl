@@ -84,3 +84,23 @@ volumeMounts:
 - {name: oidc-token, mountPath: /var/run/secrets/clbsync, readOnly: true}
 {{- end }}
 {{- end -}}
+
+{{/* data of the Secret that the chart makes. */}}
+{{- define "clbsync.credentials" -}}
+secretID: {{ .Values.credentials.secretID | b64enc }}
+secretKey: {{ .Values.credentials.secretKey | b64enc }}
+{{- with .Values.credentials.token }}
+token: {{ . | b64enc }}
+{{- end }}
+{{- end -}}
+
+{{/* Annotations of the ServiceAccount. TKE's pod identity webhook reads those of its own, mounts the token and sets the environment. */}}
+{{- define "clbsync.controller.accountAnnotations" -}}
+{{- $annotations := deepCopy (default dict .Values.controller.serviceAccount.annotations) -}}
+{{- with .Values.credentials }}
+{{- if and (eq .source "oidc") (not .oidc.providerID) }}
+{{- $annotations = merge $annotations (dict "tke.cloud.tencent.com/role-arn" .oidc.roleARN "tke.cloud.tencent.com/audience" .oidc.audience "tke.cloud.tencent.com/token-expiration" (.oidc.expirationSeconds | int64 | toString)) }}
+{{- end }}
+{{- end }}
+{{- toYaml $annotations }}
+{{- end -}}

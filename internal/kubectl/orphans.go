@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kubectl
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/clbsync/clbsync/lbsync"
+)
+
+// orphan is an orphan for programs.
+type orphan struct {
+	ID      string `json:"id"`
+	Kind    string `json:"kind"`
+	Name    string `json:"name"`
+	Address string `json:"address,omitempty"`
+	Created string `json:"created,omitempty"`
+	Service string `json:"serviceUID"`
+	Why     string `json:"why"`
+	Deleted bool   `json:"deleted,omitempty"`
+}
+
+func (r *run) orphans() *cobra.Command {
+	var ids []string
+	var yes bool
+	c := r.sub("orphans", "", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+		ctx, cancel := context.WithTimeout(c.Context(), r.timeout)
+		defer cancel()
+		client, _, err := r.Kube(r.place)
+		if err != nil {
+			return err
+		}
+		cloud, settings, err := r.cloud(ctx)
+		if err != nil {
+			return err
+		}
+		found, err := look(ctx, client, cloud, settings.ClusterID)
+		if err != nil {
+			return err
+		}
+		if len(ids) == 0 {
+			return r.print(forPrograms(found, nil), orphansText(found, settings.ClusterID))
+		}
+		return r.remove(ctx, client, cloud, settings.ClusterID, found, ids, yes)
+	})
+	c.Flags().StringSliceVar(&ids, "delete", nil, "IDs of orphans to delete, such as lb-2ab3c4d5")
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "delete without asking")
+	return r.cluster(c)
+}
+
+// look compares what the cloud has with what the cluster has now.
+func look(ctx context.Context, client kubernetes.Interface, cloud Cloud, cluster string) ([]lbsync.Orphan, error) {
+	// The cloud first: a Service that comes in between has its CLB after it, and not before.
+	owned, err := cloud.Owned(ctx, cluster)
+	if err != nil {
+		return nil, err
+	}
+	list, err := client.CoreV1().Services(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("services of the cluster: %w", err)
+	}
+	uids := map[string]bool{}
+	for _, svc := range list.Items {
+		uids[string(svc.UID)] = true
+	}
+	return lbsync.Orphans(owned, uids), nil
+}
+
+// remove deletes the orphans with the IDs, after a person has said yes and their tags were read again.
+func (r *run) remove(ctx context.Context, client kubernetes.Interface, cloud Cloud, cluster string, found []lbsync.Orphan, ids []string, yes bool) error {
+	chosen, err := choose(found, ids)
+	if err != nil {
+		return err
+	}
+	if !yes {
+		fmt.Fprint(r.Err, orphansText(chosen, cluster))
+		fmt.Fprintf(r.Err, "Delete %s for good, and its listeners with it? Type yes: ", strings.Join(ids, ", "))
+		line, _ := bufio.NewReader(r.In).ReadString('\n')
+		if strings.TrimSpace(line) != "yes" {
+			return fmt.Errorf("nothing was deleted")
+		}
+		// A person takes time, in which the Service may have come back.
+		if found, err = look(ctx, client, cloud, cluster); err == nil {
+			chosen, err = choose(found, ids)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	var text strings.Builder
+	gone := map[string]bool{}
+	for _, o := range chosen {
+		switch o.Kind {
+		case lbsync.OwnedCLB:
+			err = cloud.DeleteLoadBalancer(ctx, lbsync.Instance{ID: o.ID, Owner: o.Owner})
+		default:
+			err = cloud.DeleteSecurityGroups(ctx, o.Owner)
+		}
+		if err != nil {
+			break
+		}
+		gone[o.ID] = true
+		fmt.Fprintf(&text, "Deleted %s %s\n", o.Kind, o.ID)
+	}
+	if printErr := r.print(forPrograms(chosen, gone), text.String()); err == nil {
+		err = printErr
+	}
+	return err
+}
+
+// choose returns the orphans with the IDs, CLBs first: a group cannot go before the CLB that has it.
+func choose(found []lbsync.Orphan, ids []string) ([]lbsync.Orphan, error) {
+	var chosen []lbsync.Orphan
+	for _, id := range ids {
+		i := slices.IndexFunc(found, func(o lbsync.Orphan) bool { return o.ID == id })
+		if i < 0 {
+			return nil, fmt.Errorf("%s is no orphan of this cluster: it is gone, its tags do not prove that it was made for this cluster, or its Service exists; nothing was deleted", id)
+		}
+		chosen = append(chosen, found[i])
+	}
+	slices.SortStableFunc(chosen, func(a, b lbsync.Orphan) int { return strings.Compare(string(a.Kind), string(b.Kind)) })
+	return chosen, nil
+}
+
+func forPrograms(found []lbsync.Orphan, gone map[string]bool) []orphan {
+	out := []orphan{}
+	for _, o := range found {
+		out = append(out, orphan{o.ID, string(o.Kind), o.Name, o.Address, o.Created, o.Owner.ServiceUID, o.Why, gone[o.ID]})
+	}
+	return out
+}
+
+func orphansText(found []lbsync.Orphan, cluster string) string {
+	if len(found) == 0 {
+		return fmt.Sprintf("No orphans: all that carries the tags of cluster %s belongs to a Service\n", cluster)
+	}
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "ID\tKIND\tNAME\tADDRESS\tCREATED\tWHY\n")
+	for _, o := range found {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", o.ID, o.Kind, o.Name, dash(o.Address), dash(o.Created), o.Why)
+	}
+	_ = w.Flush()
+	return b.String()
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package install
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/clbsync/clbsync/lab/build"
+	"github.com/clbsync/clbsync/lab/cluster"
+	"github.com/clbsync/clbsync/lab/e2e"
+	"github.com/clbsync/clbsync/lab/install/rights"
+)
+
+var getOptions metav1.GetOptions
+
+// excused are rights that a life of Services in the lab does not need, by who has them and with the reason.
+var excused = map[account]map[string]string{
+	controllerAccount: {
+		"list configmaps extension-apiserver-authentication in kube-system":  "a role of Kubernetes' own, bound whole",
+		"watch configmaps extension-apiserver-authentication in kube-system": "a role of Kubernetes' own, bound whole",
+		"get secrets": "certificates of HTTPS listeners, which the lab's Services do not have",
+		"list tkeserviceconfigs.cloud.tencent.com":   "no Service of the lab names one",
+		"watch tkeserviceconfigs.cloud.tencent.com":  "no Service of the lab names one",
+		"create tkeserviceconfigs.cloud.tencent.com": "no Service of the lab asks for one",
+		"update tkeserviceconfigs.cloud.tencent.com": "no Service of the lab asks for one",
+		"delete tkeserviceconfigs.cloud.tencent.com": "no Service of the lab asks for one",
+	},
+	agentAccount: {},
+}
+
+// poll waits for what nothing announces.
+func (s *scene) poll(what string, check func(context.Context) error) {
+	s.t.Helper()
+	var last error
+	err := wait.PollUntilContextTimeout(s.ctx, 200*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
+		last = check(ctx)
+		return last == nil, nil
+	})
+	if err != nil {
+		s.t.Fatalf("waiting until %s: %v", what, errors.Join(err, last))
+	}
+}
+
+// life takes Services, pods and nodes through all that makes the two programs ask the API server for something, and then
+// compares what they asked for with what they are granted.
+func (s *scene) life() {
+	// A node comes, is given its identity, and its instance is ended behind Kubernetes' back.
+	added, err := s.AddNode(s.ctx)
+	s.must(err)
+	_, err = s.AwaitNode(s.ctx, added.Name, "a providerID and no taint", e2e.Initialized)
+	s.must(err)
+	s.must(s.AwaitWeights(s.ctx, spread.UID, map[string]int{"n1": 10, "n2": 10, added.Name: 10}))
+
+	s.loseInstance(added)
+	s.must(s.AwaitWeights(s.ctx, spread.UID, map[string]int{"n1": 10, "n2": 10}))
+
+	// Policies, pods and annotations change; one annotation is wrong twice, and so says the Event.
+	_, err = s.ChangeService(s.ctx, shop, spread.Name, func(svc *corev1.Service) { weighted(svc) })
+	s.must(err)
+	s.must(s.AwaitWeights(s.ctx, spread.UID, pods))
+	s.web(map[string]int32{"n1": 1})
+	s.must(s.AwaitWeights(s.ctx, spread.UID, map[string]int{"n1": 1, "n2": 1}))
+	for times, value := range []string{"perhaps", "true", "perhaps"} {
+		_, err = s.ChangeService(s.ctx, shop, spread.Name, e2e.Annotate(e2e.Weighted, value))
+		s.must(err)
+		if value != "true" {
+			s.awaitWarning(spread, value, times/2+1)
+		}
+	}
+	_, err = s.ChangeService(s.ctx, shop, spread.Name, func(svc *corev1.Service) {
+		delete(svc.Annotations, e2e.Weighted)
+		delete(svc.Annotations, e2e.OnlyBind)
+		svc.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyCluster
+	})
+	s.must(err)
+	s.web(map[string]int32{"n1": 2})
+	s.checkSpread(spread, "n1", "n2")
+	s.checkKept(kept, pods)
+
+	// Pods wait for their readiness gate.
+	s.must(s.Deploy(s.ctx, e2e.Workload{Namespace: shop, App: "web", Replicas: 1, Mods: []func(*appsv1.Deployment){func(d *appsv1.Deployment) {
+		d.Spec.Template.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: "clbsync.io/target-health"}}
+	}}}))
+	s.must(s.Deploy(s.ctx, e2e.Workload{Namespace: shop, App: "web"}))
+
+	// Services come and go; Prometheus asks.
+	s.delete(s.service("passing", ""))
+	s.scrape()
+	s.compare()
+}
+
+// awaitWarning waits until an Event about the Service has warned so many times of a value.
+func (s *scene) awaitWarning(svc *corev1.Service, value string, times int) {
+	s.t.Helper()
+	s.poll(fmt.Sprintf("an Event has warned of %q %d times", value, times), func(ctx context.Context) error {
+		list, err := s.Client.CoreV1().Events(shop).List(ctx, metav1.ListOptions{FieldSelector: "type=Warning,involvedObject.name=" + svc.Name})
+		if err != nil {
+			return err
+		}
+		for _, e := range list.Items {
+			if strings.Contains(e.Message, value) && int(e.Count) >= times {
+				return nil
+			}
+		}
+		return fmt.Errorf("there are %d Events", len(list.Items))
+	})
+}
+
+// loseInstance ends a node's instance without Kubernetes being told, and waits until the controller has deleted the Node.
+func (s *scene) loseInstance(n cluster.Node) {
+	s.t.Helper()
+	s.must(s.CLB.DeleteInstance(s.ctx, n.InstanceID))
+	s.must(s.PowerOff(s.ctx, n.Name))
+	// What the controller manager says after 50 seconds.
+	node, err := s.Client.CoreV1().Nodes().Get(s.ctx, n.Name, getOptions)
+	s.must(err)
+	for i := range node.Status.Conditions {
+		if node.Status.Conditions[i].Type == corev1.NodeReady {
+			node.Status.Conditions[i].Status = corev1.ConditionUnknown
+		}
+	}
+	_, err = s.Client.CoreV1().Nodes().UpdateStatus(s.ctx, node, metav1.UpdateOptions{})
+	s.must(err)
+	_, err = s.AwaitNode(s.ctx, n.Name, "that it is gone", func(n *corev1.Node) bool { return n == nil })
+	s.must(err)
+	s.must(s.Cluster.RemoveNode(s.ctx, n.Name)) // what is left of it: routes to its pods
+}
+
+// scrape reads the controllers' metrics as Prometheus does, with a token of an account that may, and looks which build runs.
+func (s *scene) scrape() {
+	s.t.Helper()
+	token, err := s.Client.CoreV1().ServiceAccounts(shop).CreateToken(s.ctx, "default", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	s.must(err)
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return s.Dial(ctx, cluster.ControlPlane, network, addr)
+		},
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // the controller's certificate is its own, made at start
+	}}
+	list, err := s.Client.CoreV1().Pods(Namespace).List(s.ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/instance=" + Release})
+	s.must(err)
+	for _, pod := range list.Items {
+		var url string
+		switch component := pod.Labels["app.kubernetes.io/component"]; component {
+		case "controller":
+			url = fmt.Sprintf("https://%s:10258/metrics", pod.Status.PodIP)
+		case "agent":
+			url = fmt.Sprintf("http://%s:10356/metrics", pod.Status.PodIP)
+		default:
+			continue
+		}
+		request, err := http.NewRequestWithContext(s.ctx, http.MethodGet, url, nil)
+		s.must(err)
+		request.Header.Set("Authorization", "Bearer "+token.Status.Token)
+		answer, err := client.Do(request)
+		s.must(err)
+		body, err := io.ReadAll(answer.Body)
+		s.must(errors.Join(err, answer.Body.Close()))
+		if answer.StatusCode != http.StatusOK || !hasBuild(body) {
+			s.t.Errorf("%s of %s: %s, want clbsync_build_info with the version and commit that was built", url, pod.Name, answer.Status)
+		}
+	}
+}
+
+func hasBuild(metrics []byte) bool {
+	for line := range bytes.Lines(metrics) {
+		text := string(line)
+		if strings.HasPrefix(text, "clbsync_build_info{") && strings.Contains(text, `version="`+build.ReleaseVersion+`"`) && strings.Contains(text, `commit="`+build.ReleaseCommit+`"`) {
+			return true
+		}
+	}
+	return false
+}
+
+// compare holds what the two programs asked for against what their roles give them, and looks whether the audit log tells
+// which build asked.
+func (s *scene) compare() {
+	s.t.Helper()
+	for a, reasons := range excused {
+		requests := s.requests(a)
+		unused := map[string]bool{}
+		for _, r := range rights.Unused(s.grants(a), requests) {
+			unused[r.String()] = true
+			if reasons[r.String()] == "" {
+				s.t.Errorf("%s may %s, and never did: take the right away, or say in excused why it is needed", a, r)
+			}
+		}
+		for right := range reasons {
+			if !unused[right] {
+				s.t.Logf("%s: %s is in use or not granted, and need not be excused", a, right)
+			}
+		}
+		agents := map[string]int{}
+		for _, r := range requests {
+			agents[r.UserAgent]++
+		}
+		for agent := range agents {
+			if !strings.Contains(agent, "/"+build.ReleaseVersion+" ") {
+				s.t.Errorf("%s calls itself %q, which does not tell its version %s", a, agent, build.ReleaseVersion)
+			}
+		}
+		s.t.Logf("%s: %d requests, as %v", a, len(requests), agents)
+	}
+}

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package install
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/clbsync/clbsync/internal/helm"
+	"github.com/clbsync/clbsync/lab/build"
+	"github.com/clbsync/clbsync/lab/cluster"
+	"github.com/clbsync/clbsync/lab/e2e"
+	"github.com/clbsync/clbsync/lab/probe"
+)
+
+const (
+	ours   = "clbsync.io/clb"
+	others = "example.com/other"
+)
+
+// pods is how many pods each node has.
+var pods = map[string]int{"n1": 2, "n2": 1}
+
+// What a template makes is checked by the one who decides, with every option on as well.
+func TestAPIServerAcceptsEveryObject(t *testing.T) {
+	s := begin(t, 2*time.Minute)
+	names, err := helm.Presets()
+	s.must(err)
+	s.namespace("pay", nil) // which everything.yaml names
+	path, err := s.file(LabValues(build.ReleaseTag))
+	s.must(err)
+	for _, name := range names {
+		if err := s.DryRun(s.ctx, "--values="+helm.Preset(name), "--values="+path); err != nil {
+			t.Errorf("preset %s: %v", name, err)
+		}
+	}
+	// The Prometheus operator's own kinds are unknown to a cluster without it.
+	err = s.DryRun(s.ctx, "--values="+filepath.Join(helm.Root(), "charts", "testdata", "everything.yaml"),
+		"--set=controller.metrics.serviceMonitor.enabled=false,agent.metrics.podMonitor.enabled=false")
+	if err != nil {
+		t.Errorf("everything: %v", err)
+	}
+}
+
+// The presets are installed one after the other on the same cluster, as a user would who changes his mind. The order matters:
+// the first one gives the nodes their identity, the second one takes over the CLBs that the first one has left.
+func TestPresets(t *testing.T) {
+	names, err := helm.Presets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		preset string
+		run    func(*scene)
+	}{
+		{"full", (*scene).full},
+		{"beside-ccm", (*scene).besideCCM},
+		{"k3s", (*scene).k3s},
+		{"agent-only", (*scene).agentOnly},
+		{"beside-tke", (*scene).besideTKE},
+	}
+	for _, tc := range tests {
+		names = slices.DeleteFunc(names, func(name string) bool { return name == tc.preset })
+		if !t.Run(tc.preset, func(t *testing.T) {
+			tc.run(begin(t, 8*time.Minute))
+		}) {
+			t.Fatal("the rest would find what this one has left")
+		}
+	}
+	if len(names) > 0 {
+		t.Errorf("nobody has tried the presets %v", names)
+	}
+}
+
+// spread and kept are the Services of the first preset, for the second one.
+var spread, kept *corev1.Service
+
+// full is the cluster's cloud-controller-manager: nodes wait for it, and an upgrade comes while traffic flows.
+func (s *scene) full() {
+	values := LabValues(build.ReleaseTag).Merge(Values{
+		"agent":      Values{"readinessGate": true},
+		"controller": Values{"metrics": Values{"readers": []Values{{"namespace": shop, "name": "default"}}}},
+	})
+	s.step("install", func() { s.must(s.Install(s.ctx, "full", values)) })
+	s.step("nodes have their identity", func() {
+		for _, n := range s.Nodes() {
+			_, err := s.AwaitNode(s.ctx, n.Name, "a providerID and no taint", e2e.Initialized)
+			s.must(err)
+		}
+	})
+	s.rules(true)
+	s.step("Services work", func() {
+		s.web(map[string]int32{"n1": 2, "n2": 1})
+		spread, kept = s.service("spread", ""), s.service("kept", "", weighted)
+		s.checkSpread(spread, "n1", "n2")
+		s.checkKept(kept, pods)
+	})
+	s.step("helm test", s.test)
+	s.step("a whole life of Services and nodes", s.life)
+	s.step("upgrade under load", func() {
+		s.upgrade("full", values.Merge(Values{
+			"controller": Values{"image": Values{"tag": NextTag}}, "agent": Values{"image": Values{"tag": NextTag}},
+		}))
+	})
+	s.step("uninstall", s.uninstall)
+	// What the controller has made outlives it: clients must not notice that somebody changes how it is installed.
+	for _, svc := range []*corev1.Service{spread, kept} {
+		s.balancer(svc.UID)
+		if now, err := s.Client.CoreV1().Services(shop).Get(s.ctx, svc.Name, getOptions); err != nil || len(now.Status.LoadBalancer.Ingress) == 0 || !slices.Contains(now.Finalizers, e2e.Finalizer) {
+			s.t.Errorf("after helm uninstall Service %s has status %v and finalizers %v, %v; want both kept", svc.Name, now.Status.LoadBalancer, now.Finalizers, err)
+		}
+	}
+}
+
+// upgrade replaces every pod of the installation while clients ask through both Services, and loses nothing.
+func (s *scene) upgrade(preset string, values Values) {
+	s.t.Helper()
+	load := probe.Load{Every: 50 * time.Millisecond, Count: 5000, For: 250 * time.Second}
+	var targets []probe.Target
+	var probers []*probe.Prober
+	for _, svc := range []*corev1.Service{spread, kept} {
+		address, err := s.AwaitAddress(s.ctx, shop, svc.Name)
+		s.must(err)
+		targets = append(targets, ports(address)...)
+	}
+	for _, target := range targets {
+		// Long, so that a busy machine loses nothing: a packet that was dropped shows in what was sent again.
+		p, err := s.Probe(10*time.Second).Start(s.ctx, target, load)
+		s.must(err)
+		probers = append(probers, p)
+	}
+	s.must(s.Install(s.ctx, preset, values))
+	out, err := s.Kubectl(s.ctx, "get", "pods", "--namespace="+Namespace, "--output=jsonpath={.items[*].spec.containers[0].image}")
+	s.must(err)
+	s.t.Logf("images after the upgrade: %s", out)
+	for i, p := range probers {
+		r := p.Stop()
+		s.t.Logf("%s: %s", targets[i], r)
+		if len(r.Lost)+len(r.Resent) > 0 || r.Asked < 50 {
+			s.t.Errorf("%s while the chart was upgraded: %s, want no request lost, and some asked", targets[i], r)
+		}
+	}
+}
+
+// besideCCM takes over what the one before has left: the same CLBs, no new ones.
+func (s *scene) besideCCM() {
+	before := map[string]string{spread.Name: s.balancer(spread.UID), kept.Name: s.balancer(kept.UID)}
+	values := LabValues(build.ReleaseTag)
+	s.step("install", func() { s.must(s.Install(s.ctx, "beside-ccm", values)) })
+	s.rules(true)
+	s.step("Services work", func() {
+		s.web(map[string]int32{"n1": 2, "n2": 1})
+		s.checkSpread(spread, "n1", "n2")
+		s.checkKept(kept, pods)
+	})
+	for _, svc := range []*corev1.Service{spread, kept} {
+		if id := s.balancer(svc.UID); id != before[svc.Name] {
+			s.t.Errorf("Service %s had %s before and has %s now: its clients have lost their address", svc.Name, before[svc.Name], id)
+		}
+	}
+	s.step("helm test", s.test)
+	s.step("delete Services", func() { s.delete(spread, kept) })
+	s.step("uninstall", s.uninstall)
+}
+
+// byClass serves Services of one class, and no others.
+func (s *scene) byClass(preset string, values Values, agents bool) (served []*corev1.Service) {
+	s.step("install", func() { s.must(s.Install(s.ctx, preset, LabValues(build.ReleaseTag).Merge(values))) })
+	s.rules(agents)
+	s.step("Services work", func() {
+		foreign := s.service("foreign", "")
+		spread, kept := s.service("spread", ours), s.service("kept", ours, weighted)
+		s.checkSpread(spread, "n1", "n2")
+		s.checkKept(kept, pods)
+		if left := e2e.Balancers(s.state(), foreign.UID); len(left) > 0 {
+			s.t.Errorf("a Service without a class has a load balancer, and is another controller's: %+v", left)
+		}
+		s.delete(foreign)
+		served = []*corev1.Service{spread, kept}
+	})
+	s.step("helm test", s.test)
+	return served
+}
+
+// k3s is uninstalled with the wish that its CLBs are deleted, which names the cluster.
+func (s *scene) k3s() {
+	served := s.byClass("k3s", Values{"uninstall": Values{"deleteLoadBalancersOf": e2e.ClusterID}}, true)
+	s.step("uninstall", s.uninstall)
+	for _, svc := range served {
+		if left := e2e.Balancers(s.state(), svc.UID); len(left) > 0 {
+			s.t.Errorf("CLBs of Service %s are left after an uninstallation that was to delete them: %+v", svc.Name, left)
+		}
+	}
+	s.delete(served...) // nothing holds them any more
+}
+
+// besideTKE has no agents: kube-proxy serves the NodePorts, as TKE has it. Its namespace takes nothing but what Pod Security
+// calls restricted.
+func (s *scene) besideTKE() {
+	for _, n := range s.Nodes() {
+		s.must(s.SetProxy(s.ctx, n.Name, cluster.KubeProxy))
+	}
+	s.namespace(Namespace, map[string]string{"pod-security.kubernetes.io/enforce": "restricted"})
+	served := s.byClass("beside-tke", nil, false)
+	s.delete(served...)
+	s.step("uninstall", s.uninstall)
+}
+
+// agentOnly serves NodePorts and health check ports, for whichever controller of load balancers there is.
+func (s *scene) agentOnly() {
+	values := LabValues(build.ReleaseTag)
+	s.step("install", func() { s.must(s.Install(s.ctx, "agent-only", Values{"agent": values["agent"]})) })
+	s.rules(true)
+	s.step("NodePorts work", func() {
+		spread, kept := s.service("spread", others), s.service("kept", others, e2e.Local)
+		s.web(map[string]int32{"n2": 0})
+		for _, n := range s.Nodes() {
+			s.awaitHealthPort(kept, n, n.Name == "n1")
+			for _, target := range nodePorts(spread, n.IP) {
+				s.ask(target, 10)
+			}
+		}
+		n1, _ := s.Node("n1")
+		for _, target := range nodePorts(kept, n1.IP) {
+			s.checkClient(target, s.ask(target, 10), map[string]int{"n1": 1})
+		}
+		s.delete(spread, kept)
+		s.web(map[string]int32{"n2": 1})
+	})
+	s.step("helm test", s.test)
+	s.step("uninstall", s.uninstall)
+}
+
+// awaitHealthPort waits until a node says on the Service's health check port whether it has a pod of it.
+func (s *scene) awaitHealthPort(svc *corev1.Service, n cluster.Node, local bool) {
+	s.t.Helper()
+	client, err := s.HTTPClient(cluster.Client)
+	s.must(err)
+	want := http.StatusServiceUnavailable
+	if local {
+		want = http.StatusOK
+	}
+	url := fmt.Sprintf("http://%s:%d/healthz", n.IP, svc.Spec.HealthCheckNodePort)
+	s.poll(fmt.Sprintf("%s answers %d", url, want), func(ctx context.Context) error {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		answer, err := client.Do(request)
+		if err != nil {
+			return err
+		}
+		defer answer.Body.Close()
+		if answer.StatusCode != want {
+			return fmt.Errorf("it answers %s", answer.Status)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/tools/record"
+
+	"github.com/clbsync/clbsync/lbsync"
+)
+
+// resolving is how long Examine waits for the instances of nodes whose objects do not name theirs.
+const resolving = 10 * time.Second
+
+// Examine finds out what a Service asks for, what there is, and in Plan what the difference is, in the way of a sync. It
+// changes nothing and tells nobody. It is for programs that ask once and end: Run is not to be called, before or after.
+// The error is that the Service cannot be found, or is none of ours; what fails at the cloud is in the Finding.
+func (c *Controller) Examine(ctx context.Context, service types.NamespacedName) (lbsync.Finding, error) {
+	c.recorder, c.stopping = &record.FakeRecorder{}, ctx.Done() // one without a channel drops what it is told
+	if !c.waitForCaches(ctx) {
+		return lbsync.Finding{}, fmt.Errorf("waiting for what the API server has: %w", context.Cause(ctx))
+	}
+	svc, err := c.service(service)
+	switch {
+	case err != nil:
+		return lbsync.Finding{}, err
+	case svc == nil:
+		return lbsync.Finding{}, apierrors.NewNotFound(corev1.Resource("services"), service.String())
+	}
+	c.resolve(ctx)
+	c.quota.first(ctx)
+	r := newState()
+	defer r.clear()
+	if c.settings.Wants(svc) {
+		f := c.look(ctx, r, svc, time.Now())
+		if f.Failure == nil && !lbsync.Blocked(f.Skips) {
+			f.Plan = lbsync.Diff(f.Actual, f.Desired)
+		}
+		return f, nil
+	}
+	owner := lbsync.Owner{ClusterID: c.settings.ClusterID, ServiceUID: string(svc.UID)}
+	f := lbsync.Finding{Desired: lbsync.LoadBalancer{Instance: lbsync.Instance{Owner: owner}}}
+	found, err := c.cloud.Find(ctx, owner)
+	if f.Failure = err; err == nil && len(found) > 0 {
+		f.Actual, f.Failure = c.cloud.Observe(ctx, found[0].ID)
+	}
+	if f.Failure == nil {
+		f.Plan = lbsync.Diff(f.Actual, f.Desired)
+	}
+	return f, nil
+}
+
+// resolve looks the instances of nodes up, as far as that is possible in a short while.
+func (c *Controller) resolve(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, resolving)
+	var done wait.Group
+	done.Start(func() { c.instances.run(ctx) })
+	_ = wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(context.Context) (bool, error) {
+		_, unsure := c.instances.known()
+		return !unsure, nil
+	})
+	cancel()
+	done.Wait()
+}
