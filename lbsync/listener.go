@@ -20,9 +20,9 @@ const (
 	// healthDomain is the Host header of probes where nothing better is known. CLB insists on one; nobody reads it.
 	healthDomain = "healthz.clbsync.io"
 	ruleURL      = "/" // of every rule of a Service: specify-protocol has domains and no paths
-	// siteAnswers is what is healthy in a rule: all but 5xx. What a site answers at its path is its own affair, a redirect or a login,
+	// siteCodes is what is healthy in a rule: all but 5xx. What a site answers at its path is its own affair, a redirect or a login,
 	// say, and CLB's own default takes 5xx for healthy too.
-	siteAnswers = 1 + 2 + 4 + 8
+	siteCodes = 1 + 2 + 4 + 8
 	// CLB keeps a client at its target for 30 s to 3600 s; Kubernetes allows a day, and its default is 3 h.
 	sessionMin = 30 * time.Second
 	sessionMax = 3600 * time.Second
@@ -44,12 +44,11 @@ func (s Snapshot) listeners(svc Service, port corev1.ServicePort) ([]wanted, []S
 		warn(UnsupportedProtocol, "Port %s has the protocol %s, which CLB does not have; it has TCP and UDP", portName(port), port.Protocol)
 		return nil, skips
 	}
-	direct := s.Settings.Direct(svc)
-	if port.NodePort == 0 && !direct {
+	if port.NodePort == 0 && !s.Settings.Direct(svc) {
 		warn(NoNodePort, "Port %s has no nodePort, so nodes cannot be bound; set spec.allocateLoadBalancerNodePorts to true, or bind pods with the annotation %s", portName(port), annotation.DirectAccess)
 		return nil, skips
 	}
-	speaks, impossible := svc.protocols(port, direct)
+	speaks, impossible := svc.protocols(port, s.Settings)
 	if len(impossible) > 0 {
 		warn(ProtocolImpossible, "Annotation %s asks for %s on port %s, whose node port is of %s: TCP, TCP_SSL, HTTP and HTTPS are possible over TCP, UDP and QUIC over UDP; add a port of the other protocol, or use %s. The port has %s",
 			annotation.SpecifyProtocol, joined(impossible), portName(port), own(port), annotation.DirectAccess, joined(speaks))
@@ -109,7 +108,7 @@ func (s Snapshot) site(svc Service, port corev1.ServicePort, parent wanted) ([]w
 		rule.Domain, rule.URL = domain, ruleURL
 		rule.Default = section.DefaultServer == domain
 		rule.Check = s.Settings.Check
-		rule.Check.Type, rule.Check.Path, rule.Check.Domain, rule.Check.Codes = CheckHTTP, "/", domain, siteAnswers
+		rule.Check.Type, rule.Check.Path, rule.Check.Domain, rule.Check.Codes = CheckHTTP, "/", domain, siteCodes
 		if strings.Contains(domain, "*") {
 			rule.Check.Domain = healthDomain
 		}
@@ -138,7 +137,7 @@ func own(port corev1.ServicePort) Protocol {
 
 // protocols returns what the listeners of a port speak, and what specify-protocol asks for and cannot be: CLB ends TLS, HTTP
 // and QUIC, but behind it a node port is of one transport. A pod's address has both.
-func (s Service) protocols(port corev1.ServicePort, direct bool) (speaks, impossible []Protocol) {
+func (s Service) protocols(port corev1.ServicePort, settings Settings) (speaks, impossible []Protocol) {
 	spec, given := s.Options.Protocols[port.Port]
 	if !given {
 		return []Protocol{own(port)}, nil
@@ -146,7 +145,7 @@ func (s Service) protocols(port corev1.ServicePort, direct bool) (speaks, imposs
 	twin := slices.ContainsFunc(s.Spec.Ports, func(o corev1.ServicePort) bool { return o.Port == port.Port && own(o) != own(port) })
 	for _, name := range spec.Protocols {
 		switch p := Protocol(name); {
-		case p.Transport() == own(port), direct && !twin:
+		case p.Transport() == own(port), settings.Direct(s) && !twin:
 			speaks = append(speaks, p)
 		case !twin:
 			impossible = append(impossible, p)
@@ -159,9 +158,9 @@ func (s Service) protocols(port corev1.ServicePort, direct bool) (speaks, imposs
 }
 
 // everyNode reports whether a listener of the port may have targets on nodes without a pod of the Service.
-func (s Service) everyNode(port corev1.ServicePort, v IPVersion) bool {
-	speaks, _ := s.protocols(port, false)
-	return slices.ContainsFunc(speaks, func(p Protocol) bool { return !byPods(s, p, v) })
+func (s Service) everyNode(port corev1.ServicePort, settings Settings, clb *Instance) bool {
+	speaks, _ := s.protocols(port, settings)
+	return slices.ContainsFunc(speaks, func(p Protocol) bool { return !byPods(s, p, s.IPVersion(clb)) })
 }
 
 func joined(protocols []Protocol) string {

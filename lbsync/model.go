@@ -158,8 +158,8 @@ func (l LoadBalancer) Clone() LoadBalancer {
 	l.Targets = maps.Clone(l.Targets)
 	l.Idle = maps.Clone(l.Idle)
 	l.Answering = maps.Clone(l.Answering)
-	l.Released = maps.Clone(l.Released)
 	l.Waiting = maps.Clone(l.Waiting)
+	l.Released = maps.Clone(l.Released)
 	return l
 }
 

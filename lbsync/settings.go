@@ -54,7 +54,7 @@ func (s Snapshot) settings(svc Service, port corev1.ServicePort, l Listener) (Li
 	var skips []Skip
 	ignored := func(what string) {
 		skips = append(skips, Skip{Object: portName(port), Reason: SettingIgnored, Warning: true,
-			Message: fmt.Sprintf("%s has no %s: CLB has that for other protocols", l.what(), what)})
+			Message: fmt.Sprintf("The %s has no %s: CLB has that for other protocols", l.what(), what)})
 	}
 	// Stickiness.
 	sticky := l.Protocol == TCP || l.Protocol == UDP || l.Rule()
@@ -95,9 +95,11 @@ func (s Snapshot) settings(svc Service, port corev1.ServicePort, l Listener) (Li
 			asked = time.Duration(cmp.Or(session.Expire, 30)) * time.Second
 		}
 	}
-	if asked != 0 && !sticky {
+	switch {
+	case asked != 0 && !sticky && from == annotation.ListenerParams: // is for those that have it
+	case asked != 0 && !sticky:
 		ignored("session (" + from + ")")
-	} else if asked != 0 {
+	case asked != 0:
 		if l.SessionExpire = min(max(asked, sessionMin), sessionMax); l.SessionExpire != asked {
 			skips = append(skips, Skip{Object: portName(port), Reason: SessionClamped, Warning: true,
 				Message: fmt.Sprintf("Port %s keeps a client at its target for %s, not %s: CLB takes %s to %s", portName(port), l.SessionExpire, asked, sessionMin, sessionMax)})
@@ -107,8 +109,10 @@ func (s Snapshot) settings(svc Service, port corev1.ServicePort, l Listener) (Li
 		l.Scheduler = Scheduler(scheduler)
 	}
 	if idle != 0 && !l.Rule() {
-		if l.IdleTimeout = time.Duration(idle) * time.Second; l.Protocol != TCP && l.Protocol != UDP {
-			ignored("idle timeout")
+		if l.IdleTimeout = time.Duration(idle) * time.Second; l.Protocol.IdleDefault() == 0 {
+			if svc.Config.section4(l.ListenerKey).IdleTimeout != 0 {
+				ignored("idle timeout")
+			}
 			l.IdleTimeout = 0
 		}
 		if l.IdleTimeout == l.Protocol.IdleDefault() {
@@ -216,7 +220,7 @@ func probe(h HealthCheck, kind CheckType, l Listener) HealthCheck {
 	case l.Rule() && kind == CheckGRPC:
 		h.Path, h.Domain = "/", was.Domain
 	case l.Rule():
-		h.Path, h.Domain, h.Codes = "/", was.Domain, siteAnswers
+		h.Path, h.Domain, h.Codes = "/", was.Domain, siteCodes
 	case kind == CheckHTTP:
 		h.Path, h.Domain = "/", healthDomain
 	}

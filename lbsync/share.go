@@ -91,38 +91,37 @@ func (s Snapshot) share(lb *LoadBalancer, parts []part) []Skip {
 	for _, svc := range s.Services {
 		known[ListenerName(string(svc.UID))] = true
 	}
-	has := map[ListenerKey]Listener{} // by place: TCP and HTTP on one port are in each other's way
+	there := map[ListenerKey]Listener{} // by place: a rule has that of its parent
 	for k, l := range s.Actual.Listeners {
-		if l.Ours() && !k.Rule() {
-			has[k.port()] = l
+		if !k.Rule() {
+			there[k.port()] = l
 		}
 	}
-	winner := map[ListenerKey]int{}
+	winner := map[ListenerKey]int{} // by place
 	for n, p := range parts {
 		for _, k := range sortedListeners(p.lb.Listeners) {
-			if _, taken := winner[k.port()]; !taken || has[k.port()].Name == p.name() {
+			if _, taken := winner[k.port()]; !taken || there[k.port()].Name == p.name() {
 				winner[k.port()] = n
 			}
 		}
 	}
 	for n, p := range parts {
 		for _, k := range sortedListeners(p.lb.Listeners) {
-			place := k.port()
-			other := "a listener of a Service that is gone, or another cluster's,"
-			if winner[place] >= 0 {
-				first := parts[winner[place]]
-				other = first.svc.Namespace + "/" + first.svc.Name
+			wins := winner[k.port()]
+			first := parts[wins]
+			other := first.svc.Namespace + "/" + first.svc.Name
+			if have, taken := there[k.port()]; wins == n && taken && s.keeps(have, known) {
+				wins, other = -1, "a listener of a Service that is gone, or another cluster's,"
 			}
-			if have, there := has[place]; winner[place] == n && there && s.keeps(have, known) {
-				winner[place], other = -1, "a listener of a Service that is gone, or another cluster's,"
-			}
-			switch {
-			case winner[place] == n:
+			if wins == n {
 				lb.take(p.lb, k)
-			case !k.Rule(): // Of a rule it is said of its listener.
-				skips = append(skips, of(p.svc, []Skip{{Object: "listener " + k.String(), Reason: PortTaken, Warning: true,
-					Message: fmt.Sprintf("Listener %s of CLB %s is left out: %s has its place (E4014 in TKE); use another port, or another CLB", k, s.Existing, other)}})...)
+				continue
 			}
+			if k.Rule() {
+				continue // said of its parent
+			}
+			skips = append(skips, of(p.svc, []Skip{{Object: "listener " + k.String(), Reason: PortTaken, Warning: true,
+				Message: fmt.Sprintf("Listener %s of CLB %s is left out: %s has its place (E4014 in TKE); use another port, or another CLB", k, s.Existing, other)}})...)
 		}
 	}
 	for k, l := range s.Actual.Listeners {

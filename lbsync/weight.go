@@ -71,7 +71,7 @@ func (hs *Hosts) selected(svc Service, naming naming) (choice, []Skip) {
 }
 
 // byPods reports whether a listener is bound only to nodes with pods: because the Service says so, or because CLB cannot
-// ask the nodes which of them have some. It can for TCP alone, and not on an IPv6 CLB.
+// ask the nodes which of them have some. It can for TCP alone, nor for any listener of an IPv6 CLB.
 func byPods(svc Service, protocol Protocol, v IPVersion) bool {
 	return local(svc) && (svc.Options.BindNodesOfPods || !protocol.asksNode() || v == IPv6)
 }
@@ -86,7 +86,7 @@ func (s Service) Spread(settings Settings, clb *Instance) bool {
 		return true
 	}
 	for _, port := range s.Spec.Ports {
-		if s.everyNode(port, s.IPVersion(clb)) {
+		if s.everyNode(port, settings, clb) {
 			return true
 		}
 	}

@@ -47,9 +47,9 @@ type Config struct {
 	Cloud     Cloud
 	Settings  lbsync.Settings
 	Instances Instances
+	Dynamic   dynamic.Interface // watches TkeServiceConfigs, if the cluster knows them, and makes those that Services ask for; nil: they are not followed
 	// Regions returns what Cloud is, for CLBs in another region. Nil: there are none, and Services that ask for one fail.
 	Regions func(region string) (Cloud, error)
-	Dynamic dynamic.Interface // watches TkeServiceConfigs, if the cluster knows them, and makes those that Services ask for; nil: they are not followed
 	// TargetQuota reads how many targets a listener may have, 0 if CLB does not say. Nil: it is not known,
 	// and a Service of more nodes than that fails.
 	TargetQuota func(ctx context.Context) (int, error)
