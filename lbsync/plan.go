@@ -3,6 +3,7 @@
 package lbsync
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -66,7 +67,7 @@ func (p Plan) String() string {
 		}
 		for _, c := range p.ModifyListeners {
 			if c.To.Rule() == rules {
-				line("~ %s %s -> %s", c.To.what(), c.From.describe(), c.To.describe())
+				line("~ %s %s -> %s", c.To.what(), cmp.Or(c.From.describe(), "by default"), cmp.Or(c.To.describe(), "by default"))
 			}
 		}
 	}

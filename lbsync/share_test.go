@@ -57,7 +57,7 @@ func sharers(r *rand.Rand) []Service {
 func TestWhatServicesThatShareDoToEachOther(t *testing.T) {
 	for seed := range uint64(400) {
 		r := rand.New(rand.NewPCG(seed, 1))
-		theirs := ListenerKey{TCP, 82}
+		theirs := ListenerKey{Protocol: TCP, Port: 82}
 		cloud := &fakeCloud{now: time.Unix(0, 0), born: map[Binding]time.Time{}, lb: LoadBalancer{Present: true, Instance: Instance{ID: "lb-theirs", VPCID: "vpc-2ab3c4d5", Tags: map[string]string{TagCluster: "cls-demo"}},
 			Listeners: map[ListenerKey]Listener{theirs: {ListenerKey: theirs, ID: "lbl-theirs", Name: "by hand"}}, Targets: map[Binding]int{}}}
 		actual := cloud.lb.Clone()
@@ -115,7 +115,7 @@ func TestWhatServicesThatShareDoToEachOther(t *testing.T) {
 func TestAListenerOfNobodyGoesOnlyWhereTheTagSaysThatItIsOurs(t *testing.T) {
 	settings := DefaultSettings()
 	settings.ClusterID, settings.VPCID = "cls-demo", "vpc-2ab3c4d5"
-	key := ListenerKey{TCP, 90}
+	key := ListenerKey{Protocol: TCP, Port: 90}
 	for name, test := range map[string]struct {
 		tags map[string]string
 		left map[types.UID]bool
