@@ -129,6 +129,8 @@ func TestReadConfigRefuses(t *testing.T) {
 		"a star for an action":           {head + "rateLimits: {actions: {\"*\": 5}}\n", []string{"line 6: rateLimits.actions has a key that is not known (it is not shown, as it could be a secret); the keys are names of API actions, such as DescribeTargets"}},
 		"an ID without its key":          {head + "credentials: {secretID: AKIDx}\n", []string{"line 6: credentials.secretKey is missing: it belongs to the credentials.secretID that is there"}},
 		"a key without its ID":           {head + "credentials: {secretKey: x}\n", []string{"line 6: credentials.secretID is missing: it belongs to the credentials.secretKey that is there"}},
+		"a directory and a key":          {head + "credentials: {directory: /etc/x, secretID: AKIDx, secretKey: x}\n", []string{"line 6: credentials.directory and credentials.secretID, credentials.secretKey or credentials.token are both there; want one or the other"}},
+		"a directory that is no path":    {head + "credentials: {directory: keys}\n", []string{`line 6: credentials.directory is "keys", want the path of a directory, such as /etc/clbsync/credentials`}},
 		"a token alone":                  {head + "credentials: {token: x}\n", []string{"line 6: credentials.secretID and credentials.secretKey are missing: they belong to the credentials.token that is there"}},
 		"a merge key":                    {head + "<<: {gather: 1s}\n", []string{"line 6: has a key that is not known (it is not shown, as it could be a secret); the keys are " + members("")}},
 	} {
