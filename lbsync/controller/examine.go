@@ -38,6 +38,9 @@ func (c *Controller) Examine(ctx context.Context, service types.NamespacedName) 
 	c.quota.first(ctx)
 	r := newState()
 	defer r.clear()
+	if r.cloud, err = c.cloudOf(svc); err != nil {
+		return lbsync.Finding{}, err
+	}
 	if c.settings.Wants(svc) {
 		f := c.look(ctx, r, svc, time.Now())
 		if f.Failure == nil && !lbsync.Blocked(f.Skips) {
@@ -47,9 +50,9 @@ func (c *Controller) Examine(ctx context.Context, service types.NamespacedName) 
 	}
 	owner := lbsync.Owner{ClusterID: c.settings.ClusterID, ServiceUID: string(svc.UID)}
 	f := lbsync.Finding{Desired: lbsync.LoadBalancer{Instance: lbsync.Instance{Owner: owner}}}
-	found, err := c.cloud.Find(ctx, owner)
+	found, err := r.cloud.Find(ctx, owner)
 	if f.Failure = err; err == nil && len(found) > 0 {
-		f.Actual, f.Failure = c.cloud.Observe(ctx, found[0].ID)
+		f.Actual, f.Failure = r.cloud.Observe(ctx, found[0].ID)
 	}
 	if f.Failure == nil {
 		f.Plan = lbsync.Diff(f.Actual, f.Desired)
