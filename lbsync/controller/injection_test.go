@@ -20,6 +20,7 @@ import (
 
 	"github.com/clbsync/clbsync/clbsim"
 	"github.com/clbsync/clbsync/clbsim/admin"
+	"github.com/clbsync/clbsync/clbsim/cloud"
 	"github.com/clbsync/clbsync/internal/kubetest"
 	"github.com/clbsync/clbsync/lbsync"
 	"github.com/clbsync/clbsync/lbsync/clb"
@@ -183,8 +184,10 @@ func (l *trial) live(before, after func(stage string)) {
 	if left := l.service("web").Finalizers; len(left) > 0 {
 		l.failed = append(l.failed, fmt.Sprintf("the finalizers %v stay", left))
 	}
-	if state, err := l.sim.State(l.Context()); err != nil || len(state.Groups) > 0 {
-		l.failed = append(l.failed, fmt.Sprintf("security groups stay: %+v, %v", state.Groups, err))
+	state, err := l.sim.State(l.Context())
+	ours := slices.DeleteFunc(state.Groups, func(g cloud.Group) bool { return g.Tags[lbsync.TagCluster] == "" })
+	if err != nil || len(ours) > 0 {
+		l.failed = append(l.failed, fmt.Sprintf("security groups stay: %+v, %v", ours, err))
 	}
 }
 

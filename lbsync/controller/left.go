@@ -47,12 +47,12 @@ func (c *Controller) finish(ctx context.Context, r *state, svc *corev1.Service, 
 	ranges, _ := lbsync.SourceRanges(lbsync.Service{Service: svc, Options: options})
 	if r.restricted || len(ranges) > 0 {
 		// It goes with its CLB, but for one whose CLB somebody else deleted, and one that was made and never bound.
-		if err := c.cloud.DeleteSecurityGroups(ctx, owner); err != nil {
+		if err := r.cloud.DeleteSecurityGroups(ctx, owner); err != nil {
 			return outcome{err: err}
 		}
 	}
 	if deleted == "" && options.ExistingID == "" && options.LoadBalancerID != "" {
-		c.tellLeft(ctx, svc, owner, options.LoadBalancerID)
+		c.tellLeft(ctx, r.cloud, svc, owner, options.LoadBalancerID)
 	}
 	if !live {
 		return outcome{}
@@ -62,8 +62,8 @@ func (c *Controller) finish(ctx context.Context, r *state, svc *corev1.Service, 
 
 // tellLeft says that the CLB that served a Service is left behind, since its tags do not say any more that it was made for
 // it: somebody took them off, which is how a person keeps a CLB.
-func (c *Controller) tellLeft(ctx context.Context, svc *corev1.Service, owner lbsync.Owner, id string) {
-	lb, err := c.cloud.Observe(ctx, id)
+func (c *Controller) tellLeft(ctx context.Context, cloud Cloud, svc *corev1.Service, owner lbsync.Owner, id string) {
+	lb, err := cloud.Observe(ctx, id)
 	if err != nil || owner.Owns(lb.Instance.Tags) {
 		return // It is gone, which is all that was asked for, or nobody knows.
 	}
