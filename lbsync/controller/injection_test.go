@@ -183,8 +183,14 @@ func (l *trial) live(before, after func(stage string)) {
 	if left := l.service("web").Finalizers; len(left) > 0 {
 		l.failed = append(l.failed, fmt.Sprintf("the finalizers %v stay", left))
 	}
-	if state, err := l.sim.State(l.Context()); err != nil || len(state.Groups) > 0 {
-		l.failed = append(l.failed, fmt.Sprintf("security groups stay: %+v, %v", state.Groups, err))
+	state, err := l.sim.State(l.Context())
+	if err != nil {
+		l.Fatal(err)
+	}
+	for _, g := range state.Groups {
+		if g.Tags[lbsync.TagService] == "web" {
+			l.failed = append(l.failed, fmt.Sprintf("security group %s stays", g.ID))
+		}
 	}
 }
 
