@@ -20,7 +20,6 @@ import (
 
 	"github.com/clbsync/clbsync/clbsim"
 	"github.com/clbsync/clbsync/clbsim/admin"
-	"github.com/clbsync/clbsync/clbsim/cloud"
 	"github.com/clbsync/clbsync/internal/kubetest"
 	"github.com/clbsync/clbsync/lbsync"
 	"github.com/clbsync/clbsync/lbsync/clb"
@@ -185,9 +184,13 @@ func (l *trial) live(before, after func(stage string)) {
 		l.failed = append(l.failed, fmt.Sprintf("the finalizers %v stay", left))
 	}
 	state, err := l.sim.State(l.Context())
-	ours := slices.DeleteFunc(state.Groups, func(g cloud.Group) bool { return g.Tags[lbsync.TagCluster] == "" })
-	if err != nil || len(ours) > 0 {
-		l.failed = append(l.failed, fmt.Sprintf("security groups stay: %+v, %v", ours, err))
+	if err != nil {
+		l.Fatal(err)
+	}
+	for _, g := range state.Groups {
+		if g.Tags[lbsync.TagService] == "web" {
+			l.failed = append(l.failed, fmt.Sprintf("security group %s stays", g.ID))
+		}
 	}
 }
 
