@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/netip"
 	"reflect"
 	"slices"
 	"testing"
@@ -34,14 +35,18 @@ func random(r *rand.Rand, desired bool) LoadBalancer {
 		if r.IntN(4) == 0 {
 			continue
 		}
-		nodePort := 100*port + uint16(r.IntN(2))
+		nodePort, direct := 100*port+uint16(r.IntN(2)), r.IntN(3) == 0
 		for _, key := range randomListener(r, lb, port) {
 			for range r.IntN(6) {
-				lb.Targets[Binding{key, Target{Instance: hostName(r.IntN(hosts)), Port: nodePort}}] = r.IntN(3) * r.IntN(40)
+				t := Target{Instance: hostName(r.IntN(hosts)), Port: nodePort}
+				if direct {
+					t = Target{IP: netip.AddrFrom4([4]byte{10, 1, 0, byte(r.IntN(hosts))}), Port: 100*port + 50}
+				}
+				lb.Targets[Binding{key, t}] = r.IntN(3) * r.IntN(40)
 			}
 			if desired {
 				lb.Idle[key] = r.IntN(4) == 0
-				lb.Answering[key] = randomAnswering(r, nodePort, lb.Targets)
+				lb.Answering[key] = randomAnswering(r, nodePort, lb.Targets, direct)
 			}
 		}
 	}
@@ -91,8 +96,18 @@ func randomListener(r *rand.Rand, lb LoadBalancer, port uint16) []ListenerKey {
 }
 
 // randomAnswering has somebody behind every target that is wanted, and behind some of the others.
-func randomAnswering(r *rand.Rand, port uint16, wanted map[Binding]int) Answering {
-	a := Answering{Port: port}
+func randomAnswering(r *rand.Rand, port uint16, wanted map[Binding]int, direct bool) Answering {
+	a := Answering{Port: port, Direct: direct, Pods: map[netip.Addr]Answer{}}
+	for i := range hosts {
+		if r.IntN(3) > 0 {
+			a.Pods[netip.AddrFrom4([4]byte{10, 1, 0, byte(i)})] = Answer(r.IntN(3))
+		}
+	}
+	for b := range wanted {
+		if b.Target.IP.IsValid() {
+			a.Pods[b.Target.IP] = Answers
+		}
+	}
 	if r.IntN(2) == 0 {
 		return a
 	}
@@ -101,6 +116,9 @@ func randomAnswering(r *rand.Rand, port uint16, wanted map[Binding]int) Answerin
 		a.Nodes[fmt.Sprintf("n%d", i)] = r.IntN(2) == 0
 	}
 	for b := range wanted {
+		if b.Target.Instance == "" {
+			continue
+		}
 		a.Nodes["n"+b.Target.Instance[len("ins-"):]] = true
 	}
 	return a
@@ -221,7 +239,7 @@ func (s *stage) working() map[Binding]bool {
 	for b, weight := range s.actual.Targets {
 		a, ok := s.desired.Answering[b.Listener]
 		node, known := s.desired.Known[b.Target.Host()]
-		silent := ok && (b.Target.Port != a.Port || a.Nodes != nil && known && !a.Nodes[node])
+		silent := ok && b.Target.Instance == "" && a.Pods[b.Target.IP] == Silent || ok && b.Target.Instance != "" && (b.Target.Port != a.Port || a.Nodes != nil && known && !a.Nodes[node])
 		if weight > 0 && !silent && (health[b] == Healthy || health[b] == HealthOff) {
 			out[b] = true
 		}

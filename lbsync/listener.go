@@ -171,6 +171,9 @@ func joined(protocols []Protocol) string {
 	return strings.Join(names, " and ")
 }
 
+// intervalMinIPv6 is what CLB takes where probes are IPv6; for IPv4 it is 2 s.
+const intervalMinIPv6 = 5 * time.Second
+
 // check returns how the targets of a Service's listener are probed. Under Local the node is asked whether
 // it has pods; CLB can ask that for TCP only. What a QUIC listener's targets speak is UDP, and CLB has no probe for that: its
 // TCP probes would find every target dead.
@@ -186,7 +189,9 @@ func (s Snapshot) check(svc Service, protocol Protocol) HealthCheck {
 	default:
 		check.Type = CheckTCP
 	}
-	check.FromVIP = svc.IPVersion(s.CLB) == IPv6
+	if svc.IPVersion(s.CLB) == IPv6 {
+		check.FromVIP, check.Interval = true, max(check.Interval, intervalMinIPv6)
+	}
 	return check
 }
 
