@@ -29,7 +29,7 @@ func Replaced(actual, desired LoadBalancer) []Skip {
 		for _, old := range sortedListeners(actual.Listeners) {
 			_, stays := desired.Listeners[old]
 			if !old.Rule() && !stays && old.port() == k.port() && actual.Listeners[old].Ours() {
-				skips = append(skips, Skip{Object: "listener " + k.String(), Reason: ProtocolChanged, Warning: true,
+				skips = append(skips, Skip{Service: Whose(k, LoadBalancer{}, desired), Object: "listener " + k.String(), Reason: ProtocolChanged, Warning: true,
 					Message: fmt.Sprintf("Listener %s of CLB %s is deleted and %s made in its place: CLB cannot change the protocol of a listener, so connections through it end", old, actual.Instance.ID, k)})
 			}
 		}

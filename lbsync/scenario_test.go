@@ -162,7 +162,14 @@ func (w *world) load(t *testing.T, data []byte) {
 	if pods != nil {
 		w.pods = pods
 	}
+	if len(secrets) > 0 {
+		w.secrets = secrets
+	}
+	if len(configs) > 0 {
+		w.configs = configs
+	}
 	for i := range w.snapshot.Services {
+		w.name(&w.snapshot.Services[i])
 		w.snapshot.Services[i].Slices = w.slices
 		w.snapshot.Services[i].PodWeights, w.snapshot.Services[i].Gated = map[types.UID]string{}, map[types.UID]bool{}
 		for _, pod := range w.pods {
@@ -173,6 +180,25 @@ func (w *world) load(t *testing.T, data []byte) {
 				w.snapshot.Services[i].Gated[pod.UID] = true
 			}
 		}
+	}
+}
+
+// name gives a Service what its annotations name.
+func (w *world) name(svc *Service) {
+	svc.Secrets, svc.Config = map[string]Secret{}, ServiceConfig{}
+	for _, name := range SecretNames(svc.Options) {
+		secret, there := w.secrets[name]
+		if !there {
+			secret = SecretOf(nil)
+		}
+		svc.Secrets[name] = secret
+	}
+	if name := svc.Options.ConfigName; name != "" {
+		config, there := w.configs[name]
+		if !there {
+			config = ServiceConfig{Name: name, Absent: true}
+		}
+		svc.Config = config
 	}
 }
 
