@@ -78,6 +78,9 @@ func (s Snapshot) direct(lb *LoadBalancer, svc Service, port corev1.ServicePort,
 // free returns those of the bound that no other listener has, and the listener that has the last of the others.
 func (l LoadBalancer) free(k ListenerKey, all []bound) (free []bound, other ListenerKey) {
 	free = all
+	if k.Protocol.layer7() {
+		return free, other // Rules may share targets.
+	}
 	for _, o := range slices.SortedFunc(maps.Keys(l.Answering), ListenerKey.compare) { // of those that come before
 		if o == k || o.Protocol != k.Protocol || !l.Answering[o].Direct {
 			continue

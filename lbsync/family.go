@@ -92,7 +92,7 @@ func familySkips(svc Service, clb *Instance) []Skip {
 	case len(families) > 0 && !slices.Contains(families, want):
 		return skip(UnsupportedFamily, true, "spec.ipFamilies is %v, and AddressIPVersion in the annotation %s asks for a CLB with %s targets, which the Service does not have: nothing is created for it until AddressIPVersion is left out, or spec.ipFamilies has %s",
 			families, annotation.CreateParams, want, want)
-	case clb == nil && v == IPv6 && o.ExistingID == "" && o.SubnetID == "" && (o.Create == nil || o.Create.SubnetID == ""):
+	case clb == nil && o.LoadBalancerID == "" && v == IPv6 && o.ExistingID == "" && o.SubnetID == "" && (o.Create == nil || o.Create.SubnetID == ""):
 		return skip(UnsupportedFamily, true, "A CLB for IPv6 needs a subnet with IPv6 addresses, and none is named: nothing is created until the annotation %s has it, such as {\"SubnetId\":\"subnet-2ab3c4d5\"}", annotation.CreateParams)
 	case len(families) > 1:
 		other := families[0]

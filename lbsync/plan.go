@@ -203,7 +203,9 @@ func (p *Plan) diffListeners(actual, desired LoadBalancer) {
 		switch {
 		case foreign(k):
 		case actual.usurped(desired, k):
-			p.DeleteListeners = append(p.DeleteListeners, have) // what follows comes when it is gone
+			if !k.Rule() { // A rule goes with its listener.
+				p.DeleteListeners = append(p.DeleteListeners, have)
+			} // What follows comes when it is gone
 		case !ok:
 			p.CreateListeners = append(p.CreateListeners, want)
 		case !sameSettings(have, want):

@@ -65,9 +65,9 @@ var equal = cmp.Options{cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Ad
 type world struct {
 	snapshot Snapshot
 	slices   []*discoveryv1.EndpointSlice
+	pods     []*corev1.Pod
 	secrets  map[string]Secret        // by name
 	configs  map[string]ServiceConfig // by name
-	pods     []*corev1.Pod
 	cloud    *fakeCloud
 	actual   LoadBalancer
 	memory   Memory
@@ -118,8 +118,8 @@ func (w *world) load(t *testing.T, data []byte) {
 	var nodes []*corev1.Node
 	var epSlices []*discoveryv1.EndpointSlice
 	var services []Service
-	secrets, configs := map[string]Secret{}, map[string]ServiceConfig{}
 	var pods []*corev1.Pod
+	secrets, configs := map[string]Secret{}, map[string]ServiceConfig{}
 	for doc := range bytes.SplitSeq(data, []byte("\n---\n")) {
 		var kind struct{ Kind string }
 		decode(t, doc, &kind)
@@ -133,6 +133,8 @@ func (w *world) load(t *testing.T, data []byte) {
 			svc.Options, svc.Problems = annotation.Parse(svc.Annotations)
 			svc.Options.Applied = w.applied
 			services = append(services, svc)
+		case "Pod":
+			pods = append(pods, into[corev1.Pod](t, doc))
 		case "Secret":
 			secret := into[corev1.Secret](t, doc)
 			secrets[secret.Name] = SecretOf(secret)
@@ -143,8 +145,6 @@ func (w *world) load(t *testing.T, data []byte) {
 			config := ServiceConfig{Name: name}
 			config.Config, config.Problems = serviceconfig.Parse(spec)
 			configs[name] = config
-		case "Pod":
-			pods = append(pods, into[corev1.Pod](t, doc))
 		case "":
 		default:
 			t.Fatalf("kind %q: want Node, EndpointSlice, Service, Pod, Secret or TkeServiceConfig", kind.Kind)
@@ -169,36 +169,33 @@ func (w *world) load(t *testing.T, data []byte) {
 		w.configs = configs
 	}
 	for i := range w.snapshot.Services {
-		w.name(&w.snapshot.Services[i])
-		w.snapshot.Services[i].Slices = w.slices
-		w.snapshot.Services[i].PodWeights, w.snapshot.Services[i].Gated = map[types.UID]string{}, map[types.UID]bool{}
+		svc := &w.snapshot.Services[i]
+		svc.Slices, svc.Secrets = w.slices, map[string]Secret{}
+		svc.PodWeights, svc.Gated = map[types.UID]string{}, map[types.UID]bool{}
 		for _, pod := range w.pods {
 			if text, set := pod.Annotations[annotation.CustomWeight]; set {
-				w.snapshot.Services[i].PodWeights[pod.UID] = text
+				svc.PodWeights[pod.UID] = text
 			}
 			if readinessgate.In(pod) && !readinessgate.Since(pod).IsZero() {
-				w.snapshot.Services[i].Gated[pod.UID] = true
+				svc.Gated[pod.UID] = true
 			}
 		}
-	}
-}
-
-// name gives a Service what its annotations name.
-func (w *world) name(svc *Service) {
-	svc.Secrets, svc.Config = map[string]Secret{}, ServiceConfig{}
-	for _, name := range SecretNames(svc.Options) {
-		secret, there := w.secrets[name]
-		if !there {
-			secret = SecretOf(nil)
+		for _, name := range SecretNames(svc.Options) {
+			secret, there := w.secrets[name]
+			if !there {
+				secret = SecretOf(nil)
+			}
+			svc.Secrets[name] = secret
 		}
-		svc.Secrets[name] = secret
-	}
-	if name := svc.Options.ConfigName; name != "" {
-		config, there := w.configs[name]
-		if !there {
-			config = ServiceConfig{Name: name, Absent: true}
+		if name := svc.Options.ConfigName; name != "" {
+			config, there := w.configs[name]
+			if !there {
+				config = ServiceConfig{Name: name, Absent: true}
+			}
+			svc.Config = config
+		} else {
+			svc.Config = ServiceConfig{}
 		}
-		svc.Config = config
 	}
 }
 

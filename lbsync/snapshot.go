@@ -38,6 +38,16 @@ type Snapshot struct {
 	Left map[types.UID]bool
 }
 
+// ServiceOf returns the Service with the UID; the zero value if there is none.
+func (s Snapshot) ServiceOf(uid types.UID) Service {
+	for _, svc := range s.Services {
+		if svc.UID == uid {
+			return svc
+		}
+	}
+	return Service{Service: &corev1.Service{}}
+}
+
 // Service is a Service with what belongs to it.
 type Service struct {
 	*corev1.Service

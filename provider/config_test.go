@@ -44,6 +44,7 @@ notReadyNodes: keep
 drift: report
 udpHealthCheck: false
 controlPlaneNodes: true
+directAccess: true
 gather: 20ms
 verifyInterval: 1h
 `
@@ -57,8 +58,8 @@ verifyInterval: 1h
 			ClusterID: "cls-demo", VPCID: "vpc-2ab3c4d5", ControlPlaneNodes: true,
 			Check:    lbsync.HealthCheck{On: true, Interval: 10 * time.Second, Timeout: 4 * time.Second, Healthy: 2, Unhealthy: 10},
 			NotReady: lbsync.KeepNotReady, Drift: lbsync.ReportDrift,
-			Timing: lbsync.Timing{HealthDeadline: 5 * time.Minute, Programming: 3 * time.Second, Poll: 500 * time.Millisecond, Damping: time.Second},
-			Gate:   lbsync.GateSettings{NodeAgent: true, Deadline: 90 * time.Second},
+			DirectAccess: true, Timing: lbsync.Timing{HealthDeadline: 5 * time.Minute, Programming: 3 * time.Second, Poll: 500 * time.Millisecond, Damping: time.Second},
+			Gate: lbsync.GateSettings{NodeAgent: true, Deadline: 90 * time.Second},
 		},
 		Credentials: Credentials{SecretID: "AKIDx", SecretKey: "keyx", Token: "tokenx"},
 		Endpoints:   Endpoints{"http://127.0.0.1:8090", "https://cvm.internal.tencentcloudapi.com", "http://vpc", "http://[::1]:1/tag", "http://sts", "http://md"},
@@ -108,7 +109,7 @@ func TestReadConfigRefuses(t *testing.T) {
 		"a lost indentation":             {head + "handover:\ndrain: 1s\n", []string{"line 6: handover is empty, want its keys (healthDeadline, drain, poll, removalHold, programming, damping) below it, indented, or no handover at all", "line 7: drain is no key of a cloud config; did you mean handover.drain?"}},
 		"a dotted key":                   {head + "handover.drain: 1s\n", []string{"line 6: handover.drain has a dot in it; write the part behind each dot in a line of its own, indented"}},
 		"a list for a key":               {head + "[region]: x\n", []string{"line 6: has a list for a key, want one of: " + members("")}},
-		"a group that is a text":         {head + "endpoints: http://127.0.0.1:1\n", []string{`line 6: endpoints is "http://127.0.0.1:1", want its keys (clb, cvm, tag, sts, metadata) below it, indented, or no endpoints at all`}},
+		"a group that is a text":         {head + "endpoints: http://127.0.0.1:1\n", []string{`line 6: endpoints is "http://127.0.0.1:1", want its keys (clb, cvm, vpc, tag, sts, metadata) below it, indented, or no endpoints at all`}},
 		"a group that is a list":         {head + "healthCheck: [interval]\n", []string{"line 6: healthCheck is a list, want its keys (interval, timeout, healthy, unhealthy) below it, indented, or no healthCheck at all"}},
 		"an endpoint without a scheme":   {head + "endpoints: {clb: \"127.0.0.1:8090\"}\n", []string{`line 6: endpoints.clb is "127.0.0.1:8090", want a URL with http:// or https:// and a host, such as http://127.0.0.1:8090`}},
 		"an endpoint with a query":       {head + "endpoints: {clb: \"http://h/?a=b\"}\n", []string{`line 6: endpoints.clb is "http://h/?a=b": it has more than scheme, host, port and path; want a URL with http:// or https:// and a host, such as http://127.0.0.1:8090`}},
@@ -128,6 +129,8 @@ func TestReadConfigRefuses(t *testing.T) {
 		"a star for an action":           {head + "rateLimits: {actions: {\"*\": 5}}\n", []string{"line 6: rateLimits.actions has a key that is not known (it is not shown, as it could be a secret); the keys are names of API actions, such as DescribeTargets"}},
 		"an ID without its key":          {head + "credentials: {secretID: AKIDx}\n", []string{"line 6: credentials.secretKey is missing: it belongs to the credentials.secretID that is there"}},
 		"a key without its ID":           {head + "credentials: {secretKey: x}\n", []string{"line 6: credentials.secretID is missing: it belongs to the credentials.secretKey that is there"}},
+		"a directory and a key":          {head + "credentials: {directory: /etc/x, secretID: AKIDx, secretKey: x}\n", []string{"line 6: credentials.directory and credentials.secretID, credentials.secretKey or credentials.token are both there; want one or the other"}},
+		"a directory that is no path":    {head + "credentials: {directory: keys}\n", []string{`line 6: credentials.directory is "keys", want the path of a directory, such as /etc/clbsync/credentials`}},
 		"a token alone":                  {head + "credentials: {token: x}\n", []string{"line 6: credentials.secretID and credentials.secretKey are missing: they belong to the credentials.token that is there"}},
 		"a merge key":                    {head + "<<: {gather: 1s}\n", []string{"line 6: has a key that is not known (it is not shown, as it could be a secret); the keys are " + members("")}},
 	} {

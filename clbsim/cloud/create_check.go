@@ -184,7 +184,7 @@ var slaTypes = []string{"clb.c1.small", "clb.c2.medium", "clb.c3.small", "clb.c3
 
 // checkPayment checks what the traffic costs and through whom it goes.
 func (k *call) checkPayment(in *clb.CreateLoadBalancerRequest) *Error {
-	if err := checkInternet(in.InternetAccessible); err != nil {
+	if err := checkInternet(in.InternetAccessible, value(in.SlaType) != ""); err != nil {
 		return err
 	}
 	charge := ""
@@ -207,7 +207,11 @@ func (k *call) checkPayment(in *clb.CreateLoadBalancerRequest) *Error {
 	return nil
 }
 
-func checkInternet(ia *clb.InternetAccessible) *Error {
+func checkInternet(ia *clb.InternetAccessible, lcu bool) *Error {
+	most := int64(2048)
+	if lcu {
+		most = 61440
+	}
 	if ia == nil {
 		return nil
 	}
@@ -215,8 +219,8 @@ func checkInternet(ia *clb.InternetAccessible) *Error {
 	switch b := ia.InternetMaxBandwidthOut; {
 	case ia.InternetChargeType != nil && !slices.Contains(charges, *ia.InternetChargeType):
 		return errorf(codeValue, "The value of InternetChargeType is %q, it should be one of %s.", *ia.InternetChargeType, strings.Join(charges, ", "))
-	case b != nil && (*b < 1 || *b > 2048):
-		return errorf(codeRange, "The value of InternetMaxBandwidthOut is %d, it should be 1 to 2048.", *b)
+	case b != nil && (*b < 1 || *b > most):
+		return errorf(codeRange, "The value of InternetMaxBandwidthOut is %d, it should be 1 to %d.", *b, most)
 	}
 	return nil
 }

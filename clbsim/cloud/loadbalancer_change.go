@@ -21,11 +21,11 @@ func modifyLoadBalancerAttributes(k *call, in *clb.ModifyLoadBalancerAttributesR
 	if err := checkName("LoadBalancerName", in.LoadBalancerName); err != nil {
 		return nil, err
 	}
-	if err := checkInternet(in.InternetChargeInfo); err != nil {
-		return nil, err
-	}
 	lb, err := k.locked(in.LoadBalancerId)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkInternet(in.InternetChargeInfo, lb.sla != ""); err != nil {
 		return nil, err
 	}
 	if name := value(in.LoadBalancerName); name != "" && name != lb.name && k.names[name] {

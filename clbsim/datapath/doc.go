@@ -18,6 +18,7 @@
 // a port of package proxy:
 //
 //	lbl-2                redirect to the port; what the proxy answers passes guard
+//	postrouting          its connections to targets come from health.proxy, or, of TCP_SSL, from the client
 //
 // Only the first packet of a flow meets the nat chains, so a change of weights
 // or health never moves an established flow. Each listener has its own chain

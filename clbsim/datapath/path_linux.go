@@ -5,10 +5,14 @@ package datapath
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -27,6 +31,9 @@ type Path struct {
 	pending map[Flow]bool // ended flows that are still to be cut
 	proxy   proxy.Proxy
 	told    map[string]bool // listeners of which the log says that they are not carried
+
+	mu      sync.Mutex
+	clients map[netip.Addr]bool // of TCP_SSL listeners, whose addresses targets see
 }
 
 // Forward makes the table say what the listeners say, in one transaction, and
@@ -34,12 +41,13 @@ type Path struct {
 // is cut while the old rules stand would be sent to the same target again.
 // After an error the next call tries everything that is missing.
 func (p *Path) Forward(ctx context.Context, f cloud.Forwarding) error {
-	p.proxy.Mark = true
+	p.proxy.Mark, p.proxy.Borrow = true, p.borrow
 	ports, err := p.proxy.Forward(ctx, f)
 	if err != nil {
 		return fmt.Errorf("proxy: %w", err)
 	}
 	p.tell(f.Idle)
+	f.Sources = append(slices.Clone(f.Sources), p.borrowed()...)
 	rules, kept := Render(f, ports), Kept(f)
 	script := rules.Script()
 	if p.loaded {
@@ -75,6 +83,38 @@ func (p *Path) tell(idle []string) {
 			klog.Background().Info("Listener is not carried by the data path: it is of QUIC or IPv6", "listener", id)
 		}
 	}
+}
+
+// maxClients bounds how many addresses of clients are in the table.
+const maxClients = 4096
+
+// borrow makes the mark of a client's address stand for it. The next Forward
+// has it in its rules, too.
+func (p *Path) borrow(ctx context.Context, client netip.Addr) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.clients[client]:
+		return nil
+	case !client.Is4() || len(p.clients) >= maxClients:
+		return errTooMany
+	}
+	if err := nft(ctx, fmt.Sprintf("add element %s probe_source { %s }\n", table, sourceElement(client))); err != nil {
+		return err
+	}
+	if p.clients == nil {
+		p.clients = map[netip.Addr]bool{}
+	}
+	p.clients[client] = true
+	return nil
+}
+
+var errTooMany = errors.New("no room for the client's address")
+
+func (p *Path) borrowed() []netip.Addr {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Keys(p.clients))
 }
 
 // Close takes the table away, and the connections of proxies.

@@ -119,6 +119,8 @@ func TestHTTPSListenersCarryRequests(t *testing.T) {
 	}
 }
 
+// A TCP_SSL listener ends TLS, and its targets still see the client's address,
+// also after the rules have changed.
 func TestTCPSSLListenersCarryStreams(t *testing.T) {
 	if !gateway(t) {
 		return
@@ -128,12 +130,31 @@ func TestTCPSSLListenersCarryStreams(t *testing.T) {
 	l := r.make(map[string]any{"Protocol": "TCP_SSL", "Ports": []int{8443}, "Certificate": map[string]any{"CertId": "certtest"}})
 	r.console("RegisterTargets", map[string]any{"LoadBalancerId": r.lb, "ListenerId": l, "Targets": []any{r.target(1)}}, nil)
 	r.await(l, "Alive")
+	for range 2 {
+		r.stream()
+		r.make(map[string]any{"Protocol": "HTTP", "Ports": []int{80}})
+		r.stream()
+		r.console("DeleteLoadBalancerListeners", map[string]any{"LoadBalancerId": r.lb, "ListenerIds": []string{r.listenerOn(80)}}, nil)
+	}
+}
+
+func (r *rig) listenerOn(port int64) string {
+	r.t.Helper()
+	var out clb.DescribeListenersResponseParams
+	r.console("DescribeListeners", map[string]any{"LoadBalancerId": r.lb, "Port": port}, &out)
+	return *out.Listeners[0].ListenerId
+}
+
+// stream has one conversation with n1.
+func (r *rig) stream() {
+	t := r.t
+	t.Helper()
 	c, err := r.secure(8443, "", patience)
 	check(t, err)
 	defer c.Close()
 	lines := bufio.NewScanner(c)
 	for range 2 {
-		if !lines.Scan() || lines.Text() != "n1 100.127.0.1" {
+		if !lines.Scan() || lines.Text() != "n1 198.51.100.2" {
 			t.Errorf("answered %q (%v)", lines.Text(), lines.Err())
 		}
 		fmt.Fprintln(c, "again")

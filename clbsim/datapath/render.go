@@ -44,7 +44,7 @@ func Render(f cloud.Forwarding, ports map[string]uint16) Ruleset {
 		vips = append(vips, v.String())
 	}
 	for _, s := range f.Sources {
-		sources = append(sources, fmt.Sprintf("0x%08x : %s", Mark(s), s))
+		sources = append(sources, sourceElement(s))
 	}
 	for _, l := range f.Listeners {
 		proto := protocol(l)
@@ -77,6 +77,9 @@ func Mark(a netip.Addr) uint32 {
 	b := a.As4()
 	return binary.BigEndian.Uint32(b[:])
 }
+
+// sourceElement maps the mark of an address to the address.
+func sourceElement(a netip.Addr) string { return fmt.Sprintf("0x%08x : %s", Mark(a), a) }
 
 func protocol(l cloud.ForwardingListener) string {
 	if l.UDP {

@@ -118,7 +118,7 @@ func (f *front) forward(w http.ResponseWriter, r *http.Request, p *picker, found
 		DisableKeepAlives: true, ResponseHeaderTimeout: time.Minute, TLSHandshakeTimeout: patience,
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, ServerName: hostname(r.Host)}, //nolint:gosec // nor does CLB look at targets' certificates
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			c, err := f.dial(ctx, to)
+			c, err := f.dial(ctx, to, f.source)
 			if err != nil {
 				return nil, err
 			}

@@ -28,6 +28,10 @@ type Proxy struct {
 	// Mark marks connections to targets with the address that they should seem
 	// to come from. It needs NET_ADMIN.
 	Mark bool
+	// Borrow lets connections be marked with the address of a client of a
+	// TCP_SSL listener, so that targets see it. It may be called from many
+	// goroutines. Nil, or an error: targets see the proxy's own source.
+	Borrow func(ctx context.Context, client netip.Addr) error
 
 	keys   keys
 	fronts map[string]*front
@@ -47,7 +51,8 @@ func (p *Proxy) Forward(ctx context.Context, f cloud.Forwarding) (map[string]uin
 			if err != nil {
 				return nil, fmt.Errorf("listener %s: %w", conf.ID, err)
 			}
-			at = newFront(l, p.dialer(f.Source), &p.keys)
+			at = newFront(l, p.dial, &p.keys)
+			at.source, at.borrow = f.Source, p.Borrow
 			at.set(conf)
 			at.start(conf.Protocol)
 			p.fronts[conf.ID] = at
@@ -73,17 +78,15 @@ func (p *Proxy) Close() {
 	p.fronts = nil
 }
 
-type dialFunc func(ctx context.Context, to netip.AddrPort) (net.Conn, error)
+type dialFunc func(ctx context.Context, to netip.AddrPort, source netip.Addr) (net.Conn, error)
 
-// dialer connects to targets, from a source that the data path puts in.
-func (p *Proxy) dialer(source netip.Addr) dialFunc {
+// dial connects to a target, from a source that the data path puts in.
+func (p *Proxy) dial(ctx context.Context, to netip.AddrPort, source netip.Addr) (net.Conn, error) {
 	d := net.Dialer{Timeout: patience}
 	if p.Mark {
 		d.Control = func(_, _ string, raw syscall.RawConn) error { return probe.Mark(raw, source) }
 	}
-	return func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
-		return d.DialContext(ctx, "tcp", to.String())
-	}
+	return d.DialContext(ctx, "tcp", to.String())
 }
 
 // front is one listener.
@@ -91,6 +94,8 @@ type front struct {
 	listener net.Listener
 	port     uint16
 	dial     dialFunc
+	source   netip.Addr // of connections to targets
+	borrow   func(ctx context.Context, client netip.Addr) error
 	keys     *keys
 	done     sync.WaitGroup
 	ctx      context.Context // ends with the listener

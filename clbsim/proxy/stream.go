@@ -55,7 +55,11 @@ func (f *front) stream(raw net.Conn) {
 		return
 	}
 	defer done()
-	server, err := f.dial(ctx, to)
+	source := f.source
+	if f.borrow != nil && f.borrow(ctx, from.Addr()) == nil {
+		source = from.Addr() // layer 4 keeps the client's address
+	}
+	server, err := f.dial(ctx, to, source)
 	if err != nil {
 		return
 	}

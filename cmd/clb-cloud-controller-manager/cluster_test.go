@@ -57,6 +57,10 @@ func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(map[string]string{"major": "1", "minor": "37", "gitVersion": "v1.37.2"})
 	case r.URL.Path == "/healthz":
 		_, _ = io.WriteString(w, "ok")
+	case r.URL.Query().Get("sendInitialEvents") != "":
+		// What an API server without WatchList says; clients list then.
+		w.WriteHeader(http.StatusUnprocessableEntity)
+		answer(metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: "Failure", Reason: metav1.StatusReasonInvalid, Code: http.StatusUnprocessableEntity})
 	case r.URL.Query().Get("watch") != "":
 		w.WriteHeader(http.StatusOK)
 		w.(http.Flusher).Flush()

@@ -33,15 +33,12 @@ const (
 )
 
 // simulated returns a simulated CLB that takes both keys.
-func simulated(t *testing.T, mods ...func(*clbsim.Config)) (*httptest.Server, *admin.Client) {
+func simulated(t *testing.T) (*httptest.Server, *admin.Client) {
 	t.Helper()
 	cfg := clbsim.Example()
 	cfg.Credentials = []clbsim.Credential{{SecretID: "AKIDone", SecretKey: markedKey, Token: markedToken}, {SecretID: "AKIDtwo", SecretKey: rotatedKey, Token: rotatedToken}}
 	cfg.Tasks.Delay, cfg.Tasks.Actions = clbsim.Duration(5*time.Millisecond), nil
 	cfg.Instances = append(cfg.Instances, clbsim.Instance{ID: "ins-00000001", PrivateIP: "10.0.0.1", Type: "S5.MEDIUM4"})
-	for _, mod := range mods {
-		mod(&cfg)
-	}
 	sim, err := clbsim.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -94,7 +91,7 @@ func secretFree(t *testing.T, what, text string) {
 // The real program, with all that it can log switched on, from its start through a creation, a rotation and an outage to a crash.
 func TestSecretsComeOutNowhere(t *testing.T) {
 	api, dir := newCluster(t), t.TempDir()
-	sim, seen := simulated(t, func(c *clbsim.Config) { c.Credentials[0].TokenExpires = time.Now().Add(15 * time.Second) })
+	sim, seen := simulated(t)
 	keys(t, dir, "AKIDone", markedKey, markedToken)
 	port := freePort(t)
 	cmd, stdout, stderr := command(t, "--kubeconfig="+kubeconfig(t, api.URL), "--cloud-config="+cloudConfigFor(t, sim.URL, dir), "--leader-elect=false",
@@ -137,8 +134,11 @@ func TestSecretsComeOutNowhere(t *testing.T) {
 		}
 		secretFree(t, path, string(body))
 	}
-	// The key is rotated, and the old one ends: the program follows without a restart, in the middle of its work.
+	// The key is rotated, and the old one is refused: the program follows without a restart, in the middle of its work.
 	keys(t, dir, "AKIDtwo", rotatedKey, rotatedToken)
+	if _, err := seen.AddFault(t.Context(), admin.Fault{Action: "*", Kind: admin.KindError, Code: "AuthFailure.SecretIdNotFound", Message: "The key is disabled."}); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	if _, err := seen.WaitCall(ctx, 0, func(c admin.Call) bool {

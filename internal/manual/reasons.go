@@ -117,7 +117,12 @@ var reasonTable = []Reason{
 
 	{"BadAnnotation", Warning, Text{"An annotation cannot be followed.", "某个注解无法执行。"}, Text{"Mend it: see annotations.md.", "修正注解，参见 annotations.zh-CN.md。"}},
 	{"UnsupportedProtocol", Warning, Text{"A port has a protocol that CLB has not.", "端口协议不受 CLB 支持。"}, Text{"Use TCP or UDP.", "改用 TCP 或 UDP。"}},
-	{"UnsupportedIPFamily", Warning, Text{"The Service is IPv6 only.", "Service 仅为 IPv6。"}, Text{"Add IPv4 to spec.ipFamilies.", "在 spec.ipFamilies 中加入 IPv4。"}},
+	{"UnsupportedIPFamily", Warning, Text{"The Service has no endpoints of the CLB's family, or an IPv6 CLB has no subnet; nothing is created or changed.", "Service 没有与 CLB 地址族一致的端点，或 IPv6 CLB 未指定子网；不做任何创建或变更。"}, Text{"The message says what is missing.", "按消息补全。"}},
+	{"SecondIPFamily", Warning, Text{"A CLB has one family, the Service has two: the other one is left out.", "一个 CLB 只有一个地址族，双栈 Service 的另一个地址族未提供。"}, Text{"Make a second Service for it.", "为其另建一个 Service。"}},
+	{"PodOnHostNetwork", Warning, Text{"Pods in the network of their node are left out of direct access.", "直连模式下不绑定主机网络的 Pod。"}, Text{"Take hostNetwork off, or use node ports.", "去掉 hostNetwork，或使用 NodePort。"}},
+	{"NoPodToBind", Warning, Text{"No pod can be bound in direct access (TKE: E4033).", "直连模式下没有可绑定的 Pod（TKE：E4033）。"}, Text{"See [direct access](direct-access.md).", "见[直连 Pod](direct-access.zh-CN.md)。"}},
+	{"TargetTaken", Warning, Text{"Two ports of the Service lead to one address and port of a pod, which CLB binds to one listener of a protocol (TKE: E4036).", "Service 的两个端口指向 Pod 的同一地址和端口，而 CLB 同协议只能绑定到一个监听器（TKE：E4036）。"}, Text{"Give them different target ports, or use node ports.", "使用不同的 targetPort，或使用 NodePort。"}},
+	{"AnnotationIgnored", Warning, Text{"An annotation is about pods as targets and the targets are nodes, or the other way round.", "注解针对以 Pod 为后端的场景而后端是节点，或者相反。"}, Text{"Remove it, or switch direct access.", "移除该注解，或切换直连模式。"}},
 	{"UnsupportedSourceRanges", Warning, Text{"spec.loadBalancerSourceRanges cannot be kept, so nothing is created or changed.", "无法满足 spec.loadBalancerSourceRanges，因此不做任何创建或变更。"}, Text{"Remove it, or restrict addresses in the nodes' security group.", "移除该字段，或用节点安全组限制来源。"}},
 	{"NoNodePort", Warning, Text{"A port has no nodePort.", "端口没有 nodePort。"}, Text{"Set spec.allocateLoadBalancerNodePorts to true.", "将 spec.allocateLoadBalancerNodePorts 设为 true。"}},
 	{"PortTaken", Warning, Text{"Another listener has the place (TKE: E4014).", "监听器的位置已被占用（TKE：E4014）。"}, Text{"Delete that listener, or use another port.", "删除该监听器，或换用其他端口。"}},
@@ -149,6 +154,7 @@ var reasonTable = []Reason{
 	{"NodeInstanceUnknown", Log, Text{"The node's CVM instance is not known.", "未找到节点对应的 CVM 实例。"}, Text{"Check its providerID or address.", "检查其 providerID 或内网地址。"}},
 	{"NodeDraining", Log, Text{"The node is about to go, so it gets no new connections.", "节点即将下线，不再接收新连接。"}, Text{}},
 	{"NodeNotReady", Log, Text{"The node is not ready (notReadyNodes).", "节点未就绪（notReadyNodes）。"}, Text{}},
+	{"NodeWithoutIPv6", Log, Text{"A node has no IPv6 InternalIP, so an IPv6 CLB cannot have it.", "节点没有 IPv6 InternalIP，IPv6 CLB 无法绑定。"}, Text{}},
 	{"NodeNotSelected", Warning, Text{"The selector of the backends matches no node; the present targets stay.", "后端选择器未匹配任何节点，保留现有后端。"}, Text{"Mend the selector, or label nodes.", "修正选择器，或给节点打标签。"}},
 	{"NodeBeyondQuota", Log, Text{"The node is one too many for the quota.", "节点超出配额。"}, Text{}},
 

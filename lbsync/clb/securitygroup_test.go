@@ -27,6 +27,12 @@ func restricted(listeners []lbsync.Listener, ranges ...string) lbsync.LoadBalanc
 	return lb
 }
 
+// made is the owner's CLB as it is before anything else: attributes are changed in a step of their own.
+func (w world) made() lbsync.LoadBalancer {
+	w.t.Helper()
+	return w.observe(w.create(public()).ID)
+}
+
 // group is the only group that was made for the owner, as text; "" if there is none.
 func (w world) group() string {
 	w.t.Helper()
@@ -66,7 +72,7 @@ func TestSourceRangesAreAGroupOfOurOwn(t *testing.T) {
 	web, dns := ours(key(lbsync.TCP, 80), tcpCheck, 0), ours(key(lbsync.UDP, 53), pingCheck, 0)
 	t.Run("that lets in who may, before any listener opens", func(t *testing.T) {
 		simulated(t, nil, func(t *testing.T, w world) {
-			now := w.reach(lbsync.LoadBalancer{}, restricted([]lbsync.Listener{web, dns}, "10.0.0.0/8", "2001:db8::/32"))
+			now := w.reach(w.made(), restricted([]lbsync.Listener{web, dns}, "10.0.0.0/8", "2001:db8::/32"))
 			w.wantGroup("made", "ACCEPT 10.0.0.0/8 tcp:80, ACCEPT 10.0.0.0/8 udp:53, ACCEPT 2001:db8::/32 tcp:80, ACCEPT 2001:db8::/32 udp:53")
 			writes := w.writes()
 			if bind, open := slices.Index(writes, actionSecurityGroups), slices.Index(writes, "CreateListener"); bind < 0 || bind > open || slices.Index(writes, actionModifyPolicies) > bind {
@@ -87,7 +93,7 @@ func TestSourceRangesAreAGroupOfOurOwn(t *testing.T) {
 	})
 	t.Run("that goes with its CLB", func(t *testing.T) {
 		simulated(t, nil, func(t *testing.T, w world) {
-			now := w.reach(lbsync.LoadBalancer{}, restricted([]lbsync.Listener{web}, "10.0.0.0/8"))
+			now := w.reach(w.made(), restricted([]lbsync.Listener{web}, "10.0.0.0/8"))
 			if err := w.DeleteLoadBalancer(t.Context(), lbsync.Instance{ID: now.Instance.ID, Owner: owner}); err != nil {
 				t.Fatal(err)
 			}
@@ -97,7 +103,7 @@ func TestSourceRangesAreAGroupOfOurOwn(t *testing.T) {
 	t.Run("that is found again after a creation whose answer was lost", func(t *testing.T) {
 		simulated(t, nil, func(t *testing.T, w world) {
 			want := restricted([]lbsync.Listener{web}, "10.0.0.0/8")
-			made := lbsync.LoadBalancer{Present: true, Instance: w.create(public())}
+			made := w.made()
 			w.fault(admin.Fault{Action: actionCreateGroup, Kind: admin.KindDropAfter})
 			if _, err := lbsync.Diff(made, want).Apply(t.Context(), w.Client, made); lbsync.KindOf(err) != lbsync.Unknown || err == nil {
 				t.Fatalf("got %v, want an unknown outcome", err)
@@ -113,7 +119,7 @@ func TestSourceRangesAreAGroupOfOurOwn(t *testing.T) {
 		simulated(t, func(c *clbsim.Config) {
 			c.SecurityGroups = append(c.SecurityGroups, clbsim.SecurityGroup{ID: "sg-byhand01"})
 		}, func(t *testing.T, w world) {
-			now := w.reach(lbsync.LoadBalancer{}, restricted([]lbsync.Listener{web}, "10.0.0.0/8"))
+			now := w.reach(w.made(), restricted([]lbsync.Listener{web}, "10.0.0.0/8"))
 			w.console(actionSecurityGroups, map[string]any{"LoadBalancerId": now.Instance.ID, "SecurityGroups": append(w.bound(now.Instance.ID), "sg-byhand01")})
 			now = w.reach(w.current(), restricted([]lbsync.Listener{web}, "11.0.0.0/8"))
 			if got := w.bound(now.Instance.ID); len(got) != 2 || !slices.Contains(got, "sg-byhand01") {
@@ -128,7 +134,7 @@ func TestSourceRangesAreAGroupOfOurOwn(t *testing.T) {
 	t.Run("that is set right after somebody else's edit", func(t *testing.T) {
 		simulated(t, nil, func(t *testing.T, w world) {
 			want := restricted([]lbsync.Listener{web}, "10.0.0.0/8")
-			now := w.reach(lbsync.LoadBalancer{}, want)
+			now := w.reach(w.made(), want)
 			for name, policy := range map[string]map[string]any{
 				"everybody may":        {"Protocol": "ALL", "Port": "ALL", "CidrBlock": "0.0.0.0/0", "Action": "ACCEPT"},
 				"nobody may":           {"Protocol": "tcp", "Port": "1-65535", "CidrBlock": "0.0.0.0/0", "Action": "DROP"},
@@ -151,7 +157,7 @@ func TestSourceRangesAreAGroupOfOurOwn(t *testing.T) {
 			c.Credentials[0].Deny = []string{"vpc:DescribeSecurityGroups"}
 			c.SecurityGroups = append(c.SecurityGroups, clbsim.SecurityGroup{ID: "sg-byhand01"})
 		}, func(t *testing.T, w world) {
-			now := w.reach(lbsync.LoadBalancer{}, restricted([]lbsync.Listener{web}))
+			now := w.reach(w.made(), restricted([]lbsync.Listener{web}))
 			w.console(actionSecurityGroups, map[string]any{"LoadBalancerId": now.Instance.ID, "SecurityGroups": []string{"sg-byhand01"}})
 			if seen := w.current(); !slices.Equal(seen.Instance.SecurityGroups, []string{"sg-byhand01"}) || len(seen.Instance.Access) != 0 {
 				t.Errorf("got %+v", seen.Instance.Attributes)
@@ -174,7 +180,7 @@ func TestOwnedListsWhatTheClustersTagsProve(t *testing.T) {
 			clbsim.ExistingLoadBalancer{ID: "lb-other001", Tags: lbsync.Owner{ClusterID: "cls-demo-2", ServiceUID: "web"}.Tags()},
 			clbsim.ExistingLoadBalancer{ID: "lb-another1", Tags: lbsync.Owner{ClusterID: "cls-demo", ServiceUID: "gone"}.Tags()})
 	}, func(t *testing.T, w world) {
-		now := w.reach(lbsync.LoadBalancer{}, restricted([]lbsync.Listener{ours(key(lbsync.TCP, 80), tcpCheck, 0)}, "10.0.0.0/8"))
+		now := w.reach(w.made(), restricted([]lbsync.Listener{ours(key(lbsync.TCP, 80), tcpCheck, 0)}, "10.0.0.0/8"))
 		owned, err := w.Owned(t.Context(), "cls-demo")
 		if err != nil {
 			t.Fatal(err)

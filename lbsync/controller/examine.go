@@ -38,6 +38,12 @@ func (c *Controller) Examine(ctx context.Context, service types.NamespacedName) 
 	c.quota.first(ctx)
 	r := newState()
 	defer r.clear()
+	if r.cloud, err = c.cloudOf(svc); err != nil {
+		return lbsync.Finding{Failure: err}, nil
+	}
+	if k := keyOf(svc); shared(k) {
+		return c.examineShared(ctx, r.cloud, svc, k.Name), nil
+	}
 	if c.settings.Wants(svc) {
 		f := c.look(ctx, r, svc, time.Now())
 		if f.Failure == nil && !lbsync.Blocked(f.Skips) {
@@ -47,14 +53,50 @@ func (c *Controller) Examine(ctx context.Context, service types.NamespacedName) 
 	}
 	owner := lbsync.Owner{ClusterID: c.settings.ClusterID, ServiceUID: string(svc.UID)}
 	f := lbsync.Finding{Desired: lbsync.LoadBalancer{Instance: lbsync.Instance{Owner: owner}}}
-	found, err := c.cloud.Find(ctx, owner)
+	found, err := r.cloud.Find(ctx, owner)
 	if f.Failure = err; err == nil && len(found) > 0 {
-		f.Actual, f.Failure = c.cloud.Observe(ctx, found[0].ID)
+		f.Actual, f.Failure = r.cloud.Observe(ctx, found[0].ID)
 	}
 	if f.Failure == nil {
 		f.Plan = lbsync.Diff(f.Actual, f.Desired)
 	}
 	return f, nil
+}
+
+// examineShared is Examine for a Service on a CLB that somebody made: what is found is its part of it.
+func (c *Controller) examineShared(ctx context.Context, cloud Cloud, svc *corev1.Service, id string) lbsync.Finding {
+	f := lbsync.Finding{}
+	actual, err := cloud.Observe(ctx, id)
+	absent := lbsync.KindOf(err) == lbsync.NotFound
+	if err != nil && !absent {
+		f.Failure = err
+		return f
+	}
+	snap, own, unsure, err := c.snapshotOf(svc, actual)
+	if f.Failure = err; err != nil {
+		return f
+	}
+	f.Options, f.PlanOnly = own.Options, own.Options.PlanOnly
+	if absent {
+		f.Skips = []lbsync.Skip{lbsync.NotFoundSkip(own, id, own.Options.CrossRegion)}
+		return f
+	}
+	desired, skips := lbsync.Desired(snap)
+	desired = lbsync.Complete(actual, desired)
+	skips = append(skips, lbsync.Replaced(actual, desired)...)
+	skips = append(skips, lbsync.Foreign(actual, desired)...)
+	desired = snap.KeepPods(actual, desired)
+	if unsure {
+		desired = snap.Keep(actual, desired)
+	}
+	for _, skip := range skips {
+		if skip.Service == "" || skip.Service == svc.UID {
+			f.Skips = append(f.Skips, skip)
+		}
+	}
+	f.Actual, f.Desired = actual.Of(svc.UID, desired), desired.Of(svc.UID, lbsync.LoadBalancer{})
+	f.Plan = lbsync.Diff(actual, desired).Of(svc.UID, actual, desired)
+	return f
 }
 
 // resolve looks the instances of nodes up, as far as that is possible in a short while.

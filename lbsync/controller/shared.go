@@ -416,6 +416,9 @@ func (s *sharing) tell(ctx context.Context, p *party, found bool, failure error,
 	if !p.live {
 		return out
 	}
+	if failure == nil && found && !p.stays && !p.Leaving {
+		out.err = errors.Join(out.err, s.configs.auto(ctx, p.Service.Service, p.Options.ConfigAuto, s.snap.Sections(s.snap.ServiceOf(p.UID))))
+	}
 	later, err := s.publish(ctx, p.seat, p.Service.Service, f, s.r.failures)
 	s.again = soonest(s.again, later)
 	if out.err = errors.Join(out.err, err); apierrors.IsNotFound(err) {

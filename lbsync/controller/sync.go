@@ -250,7 +250,9 @@ func (c *Controller) look(ctx context.Context, r *state, svc *corev1.Service, no
 	f.Actual, f.Failure = c.actual(ctx, r, f.Desired.Instance, snap.Services[0])
 	if snap.CLB == nil && f.Actual.Present {
 		snap.CLB = &f.Actual.Instance
-		if f.Desired, f.Skips = lbsync.Desired(snap); lbsync.Blocked(f.Skips) {
+		region := f.Desired.Instance.Region
+		f.Desired, f.Skips = lbsync.Desired(snap)
+		if f.Desired.Instance.Region = region; lbsync.Blocked(f.Skips) {
 			c.report(ctx, r.seat, f.Skips)
 			return f
 		}

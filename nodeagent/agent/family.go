@@ -36,7 +36,7 @@ type family struct {
 	renderer *chains.Renderer
 	// inStep: the kernel has what the renderer last rendered. If not, the kernel is read before it is written.
 	inStep bool
-	seen   iptables.Generation // of the tables, when inStep was last found true
+	seen   iptables.Generation // of the tables, when our rules were last known to be as they should be; zero if not known
 	// digests are those of our chains when they were last as they should be, as far as they are known. nil: not known at all,
 	// and with iptables-legacy.
 	digests iptables.Digests
@@ -237,7 +237,10 @@ func (f *family) removeLeftovers(ctx context.Context) {
 // readBack learns what is in the kernel: from a former agent, or left by whoever disturbed us.
 func (f *family) readBack(ctx context.Context, saved *chains.Saved) (err error) {
 	start := time.Now()
-	// First the digests: who changes a rule after that is found out by them.
+	// First the generation and the digests: who changes a rule after that is found out by them.
+	if f.seen, err = f.runner.Generation(); err != nil {
+		klog.FromContext(ctx).Error(err, "The rules will be looked at again and again")
+	}
 	if f.digests, err = f.runner.Digests(); err != nil && f.runner.Variant == iptables.NFT {
 		klog.FromContext(ctx).Error(err, "All rules will be read to see whether others changed some")
 	}
@@ -277,11 +280,15 @@ func (f *family) apply(ctx context.Context, change chains.Change) error {
 		}
 	}
 	if !change.Empty() {
-		var err error
-		if f.seen, err = f.runner.Apply(ctx, change); err != nil {
+		before, after, err := f.runner.Apply(ctx, change)
+		if err != nil {
 			return err
 		}
-		f.note(change.Written())
+		f.note(change.Written(), after != iptables.Generation{})
+		if before != f.seen {
+			after = iptables.Generation{} // others have written since, and nobody has looked what
+		}
+		f.seen = after
 	}
 	for set := range f.sets {
 		// The kernel may hold a set a moment longer than the rules that named it; the next sync tries again.

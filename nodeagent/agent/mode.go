@@ -94,8 +94,10 @@ func reactTo(running, detected Mode) reaction {
 	return carryOn // standalone and companion differ by a rule that does no harm
 }
 
+const modePatience = 10
+
 // watchMode notices a kube-proxy that comes, goes or is restricted. Where nobody has written rules it costs nothing, and
-// elsewhere no more than one part in checkShare of the time.
+// elsewhere no more than one part in checkShare of the time, as long as that leaves it modePatience times its period.
 func (a *Agent) watchMode(ctx context.Context) {
 	logger := klog.FromContext(ctx)
 	last, _, _ := DecideMode("", a.found)
@@ -115,7 +117,7 @@ func (a *Agent) watchMode(ctx context.Context) {
 		seen = now
 		found := Look(ctx, a.found.Variant)
 		detected, why, _ := DecideMode("", found)
-		wait = max(a.config.ModeEvery, checkShare*time.Since(start))
+		wait = min(max(a.config.ModeEvery, checkShare*time.Since(start)), modePatience*a.config.ModeEvery)
 		settled := detected == last // twice in a row: a proxy that restarts may have no rules for a moment
 		last = detected
 		if !settled || ctx.Err() != nil || detected == told {

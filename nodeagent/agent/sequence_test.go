@@ -186,6 +186,11 @@ func TestRestartsAndFlushes(t *testing.T) {
 				return len(lines) > 1 && lines[1] == "-A PREROUTING -j CLBN-NAT"
 			})
 		}
+		// A change of ours that comes after the harm must not be taken for all that happened.
+		n1.Run(t, "iptables-"+variant, "-w", "-t", "nat", "-F", web)
+		s.API.Put(s.Service("other", nodePort+1, false, []string{"p1b rs"})...)
+		s.becomes(t, "tcp4", "p1a<-n1")
+		s.API.Delete(s.Service("other", nodePort+1, false, nil)...)
 		nettest.Until(t, 10*time.Second, "all rules are as they were", func() bool { return strings.Replace(rules(), "-A PREROUTING -j RETURN\n", "", 1) == before })
 		n1.Run(t, "ip", "addr", "add", "192.168.0.77/24", "dev", "eth0")
 		if got := rig.Ask(s.Client.Namespace, "tcp4", fmt.Sprintf("192.168.0.77:%d", nodePort), patience); got != "p1a<-n1" {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"k8s.io/klog/v2"
 
 	"github.com/clbsync/clbsync/nodeagent/iptables"
@@ -15,16 +16,18 @@ import (
 )
 
 // Checks cost next to nothing while nobody writes rules. Where others do, and the tables are large, each one takes long,
-// and so they are made less often: they take no more than one part in checkShare of the time.
-const checkShare, checkMax = 20, 30 * time.Second
+// and so they are made less often: they take no more than one part in checkShare of a processor, if that is enough for one in
+// checkMax.
+const checkShare, checkMax = 20, 15 * time.Second
 
 // slowRead: where reading all rules takes longer (iptables-nft-save needs half a minute for those of a large kube-proxy), no
 // update is to wait for that, and digests tell as much.
 const slowRead = time.Second
 
-// disturbed tells whether somebody has removed or overtaken our jumps, or changed our chains, and how long it took to see.
+// disturbed tells whether somebody has removed or overtaken our jumps, or changed our chains, and what it took to see, in
+// processor time: on a busy node all takes long, and that is no reason to look away.
 func (f *family) disturbed(ctx context.Context) (disturbed bool, took time.Duration) {
-	start := time.Now()
+	before := programsTook()
 	if !f.inStep { // a retry is under way
 		return false, 0
 	}
@@ -32,7 +35,16 @@ func (f *family) disturbed(ctx context.Context) (disturbed bool, took time.Durat
 		return false, 0
 	}
 	disturbed = f.changedByOthers(ctx)
-	return disturbed, time.Since(start)
+	return disturbed, programsTook() - before
+}
+
+// programsTook is the processor time of all programs that the agent has run so far.
+func programsTook() time.Duration {
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_CHILDREN, &usage); err != nil {
+		return 0
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 // changedByOthers looks at our chains and jumps in the kernel. If they are not as they should be, f is not in step any more.
@@ -43,12 +55,12 @@ func (f *family) changedByOthers(ctx context.Context) bool {
 		klog.FromContext(ctx).Error(err, "Check of the rules failed")
 		return false
 	}
+	if f.seen = now; errNow != nil {
+		f.seen = iptables.Generation{}
+	}
 	if !chains.Diff(actual, f.renderer.Text()).Empty() {
 		f.inStep, f.looked = false, &actual
 		return true
-	}
-	if errNow == nil {
-		f.seen = now
 	}
 	return false
 }
@@ -100,11 +112,11 @@ func (f *family) look(ctx context.Context) (chains.Saved, error) {
 
 // note remembers the digests of the chains that were just written. If others have written at the same time they are not
 // known, and look will read those chains.
-func (f *family) note(written []chains.Chain) {
+func (f *family) note(written []chains.Chain, alone bool) {
 	if f.digests == nil {
 		return
 	}
-	if f.seen == (iptables.Generation{}) {
+	if !alone {
 		for _, c := range written {
 			delete(f.digests, c)
 		}

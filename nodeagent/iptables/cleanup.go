@@ -28,7 +28,7 @@ func (r Runner) RemoveChains(ctx context.Context) (removed int, err error) {
 	if change.Empty() {
 		return 0, nil
 	}
-	if _, err := r.Apply(ctx, change); err != nil {
+	if _, _, err := r.Apply(ctx, change); err != nil {
 		return 0, err
 	}
 	inChains, jumps := change.Size()

@@ -108,9 +108,10 @@ func TestApplyTellsWhetherOthersWrote(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		generation, err := r.Apply(context.Background(), chains.Diff(empty, text))
-		if now, _ := r.Generation(); err != nil || generation == (Generation{}) || generation != now {
-			t.Errorf("alone: got %v, %v; want the generation that the tables have, %v", generation, err, now)
+		start, _ := r.Generation()
+		before, generation, err := r.Apply(context.Background(), chains.Diff(empty, text))
+		if now, _ := r.Generation(); err != nil || before != start || (r.Variant == NFT) != (generation == now) || (r.Variant == Legacy) != (generation == Generation{}) {
+			t.Errorf("alone: got %v, %v; want the generation that the tables have, %v, and with legacy none", generation, err, now)
 		}
 		if r.Variant == Legacy || r.Family == corev1.IPv6Protocol {
 			return
@@ -124,7 +125,7 @@ func TestApplyTellsWhetherOthersWrote(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
-		generation, err = r.Apply(context.Background(), chains.Diff(save(t, r), chains.Text{}))
+		_, generation, err = r.Apply(context.Background(), chains.Diff(save(t, r), chains.Text{}))
 		if err != nil || generation != (Generation{}) {
 			t.Errorf("while somebody else wrote: got %v, %v; want the zero Generation", generation, err)
 		}

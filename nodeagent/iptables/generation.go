@@ -56,9 +56,9 @@ func (r Runner) Generation() (Generation, error) {
 }
 
 // follows tells whether g comes of h by so many transactions and nobody else's. Of iptables-legacy that cannot be told, and the
-// answer is yes.
+// answer is no: who flushes a chain just after we have written would go unseen otherwise.
 func (g Generation) follows(h Generation, transactions int) bool {
-	return g.tables != [2]tableInfo{} || g.number-1 == uint64(uint32(h.number-1)+uint32(transactions))
+	return g.tables == [2]tableInfo{} && g.number-1 == uint64(uint32(h.number-1)+uint32(transactions))
 }
 
 // getInfo is IPT_SO_GET_INFO and IP6T_SO_GET_INFO.

@@ -76,7 +76,7 @@ func load(t *testing.T, r Runner, change chains.Change, sets map[string]bool) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := r.Apply(context.Background(), change); err != nil {
+	if _, _, err := r.Apply(context.Background(), change); err != nil {
 		t.Fatalf("%v\n%s", err, change)
 	}
 }

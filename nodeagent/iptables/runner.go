@@ -119,9 +119,9 @@ func (r Runner) Restore(ctx context.Context, input string) error {
 const transactionMost = 500
 
 // Apply makes the change with one iptables-restore. Of a change that touches hundreds of chains the packets may see the
-// beginning before the end; each step is a whole rule set. It returns the generation that the change leads to, and the zero
-// Generation if others have written meanwhile, or may have.
-func (r Runner) Apply(ctx context.Context, change chains.Change) (Generation, error) {
+// beginning before the end; each step is a whole rule set. It returns the generations before and after it; the one after is
+// zero if others have written meanwhile, or may have.
+func (r Runner) Apply(ctx context.Context, change chains.Change) (before, after Generation, err error) {
 	most := 0
 	if r.Variant == NFT {
 		most = transactionMost
@@ -129,13 +129,13 @@ func (r Runner) Apply(ctx context.Context, change chains.Change) (Generation, er
 	before, errBefore := r.Generation()
 	input := change.Input(most)
 	if err := r.Restore(ctx, input); err != nil {
-		return Generation{}, err
+		return before, Generation{}, err
 	}
 	after, errAfter := r.Generation()
 	if errBefore != nil || errAfter != nil || !after.follows(before, strings.Count(input, "\nCOMMIT\n")) {
-		return Generation{}, nil
+		return before, Generation{}, nil
 	}
-	return after, nil
+	return before, after, nil
 }
 
 // run starts a program, again and again while the lock is held by others.

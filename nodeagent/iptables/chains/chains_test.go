@@ -85,8 +85,8 @@ func TestDispatchCostIsFlat(t *testing.T) {
 	if got := depth(1); got != 1 {
 		t.Errorf("one port: %d rules are tested, want 1", got)
 	}
-	if got := depth(10000); got > 30 {
-		t.Errorf("10,000 ports: %d rules are tested for the worst port, want at most 30", got)
+	if got := depth(10000); got > 28 {
+		t.Errorf("10,000 ports: %d rules are tested for the worst port, want at most 28", got)
 	}
 }
 

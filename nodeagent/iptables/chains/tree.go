@@ -12,7 +12,7 @@ import (
 
 // A chain of a dispatch tree cuts its block of ports into at most 1<<radixBits smaller ones, and the smallest blocks, of
 // 1<<leafBits ports, into single ports. What a packet pays is the rules that it is tested against on its way down, a chain's
-// last ones above all: of ten thousand ports the worst meets 30 and passes 7 chains. Blocks of sixteen on all levels cost it
+// last ones above all: of ten thousand ports the worst meets 28 and passes 7 chains. Blocks of sixteen on all levels cost it
 // 51 tests in 4 chains, blocks of 64 in two levels 131. Blocks of four to the bottom would save two more tests and need
 // twice the chains, and each update of iptables-legacy pays for those.
 //
