@@ -225,6 +225,7 @@ func (s *sharing) pursue(ctx context.Context, begun time.Time) error {
 	for _, p := range s.parties {
 		delete(r.left, p.UID)
 		r.follow(p.seat, s.policyOf(p.Service), *r.actual)
+		s.secrets.read(ctx, p.Service.Service, s.due.changed)
 	}
 	unsure, err := s.look()
 	if err != nil {
@@ -306,6 +307,11 @@ func (s *sharing) prepareAll(ctx context.Context) {
 		now, err := s.prepare(ctx, p.Service.Service, lbsync.Finding{Options: s.here(p.Options), Actual: *s.r.actual})
 		if p.err = err; err == nil {
 			p.Service.Service, p.seat.service = now, now
+		}
+		if err := s.configs.auto(ctx, p.Service.Service, p.Options.ConfigAuto, s.snap.Sections(p.Service)); err != nil {
+			// It costs nobody else anything, so it is no failure of the CLB.
+			klog.FromContext(ctx).Error(err, "A TkeServiceConfig is not written", "service", ownKey(p.Service.Service))
+			s.Controller.tell(p.Service.Service, corev1.EventTypeWarning, eventFailed, err.Error())
 		}
 	}
 }
