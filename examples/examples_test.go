@@ -4,105 +4,150 @@ package examples
 
 import (
 	"bytes"
-	"maps"
+	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
+	"github.com/clbsync/clbsync/internal/golden"
 	"github.com/clbsync/clbsync/internal/kubetest"
 	"github.com/clbsync/clbsync/lbsync"
 	"github.com/clbsync/clbsync/lbsync/annotation"
+	"github.com/clbsync/clbsync/lbsync/serviceconfig"
 	"github.com/clbsync/clbsync/provider"
 )
 
-// Three nodes: two pods on n1, one on n2, none on n3.
-func desired(t *testing.T, file string) lbsync.LoadBalancer {
+// plans.txt is what each example leads to, in the words of the plan: a reader of an example finds there what it does.
+//
+// The cluster: two pods on n1, one on n2, none on n3; n1 and n2 are in the group access-layer; everything has IPv6 too.
+func TestEveryExampleIsFollowedInFull(t *testing.T) {
+	files, err := filepath.Glob("service-*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%v: %v", files, err)
+	}
+	var all strings.Builder
+	for _, file := range files {
+		snap := snapshot(t, file)
+		desired, skips := lbsync.Desired(snap)
+		fmt.Fprintf(&all, "# %s\n", file)
+		for _, s := range skips {
+			if s.Warning && s.Reason != lbsync.HandsOff {
+				t.Errorf("%s: something is left out: %s: %s", file, s.Reason, s.Message)
+			}
+		}
+		switch {
+		case lbsync.Blocked(skips):
+			all.WriteString("nothing, until the annotation goes\n\n")
+			continue
+		case snap.Existing != "":
+			all.WriteString(lbsync.Diff(snap.Actual, desired).String() + "\n")
+			continue
+		}
+		owned := desired.Instance
+		made := lbsync.LoadBalancer{Present: true, Instance: lbsync.Instance{ID: "lb-new", VPCID: owned.VPCID, Internal: owned.Internal, SubnetID: owned.SubnetID,
+			Order: owned.Order, Region: owned.Region, Tags: owned.Owner.Tags()}}
+		all.WriteString(lbsync.Plan{Create: &owned}.String() + lbsync.Diff(made, lbsync.Complete(made, desired)).String() + "\n")
+	}
+	golden.File(t, "plans.txt", all.String())
+}
+
+// snapshot reads an example into a cluster.
+func snapshot(t *testing.T, file string) lbsync.Snapshot {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	svc := &corev1.Service{}
-	if err := yaml.UnmarshalStrict(text, svc); err != nil {
-		t.Fatal(err)
+	s := lbsync.Snapshot{Settings: lbsync.DefaultSettings(), Nodes: nodes()}
+	s.Settings.ClusterID, s.Settings.VPCID = "cls-demo", "vpc-2ab3c4d5"
+	configs := map[string]lbsync.ServiceConfig{}
+	for i, doc := range bytes.Split(text, []byte("\n---\n")) {
+		var kind struct{ Kind string }
+		if err := yaml.Unmarshal(doc, &kind); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		switch kind.Kind {
+		case serviceconfig.Kind:
+			var o struct {
+				APIVersion, Kind string
+				Metadata         struct{ Name string }
+				Spec             map[string]any
+			}
+			if err := yaml.UnmarshalStrict(doc, &o); err != nil {
+				t.Fatalf("%s: %v", file, err)
+			}
+			c := lbsync.ServiceConfig{Name: o.Metadata.Name}
+			if c.Config, c.Problems = serviceconfig.Parse(o.Spec); len(c.Problems) > 0 {
+				t.Errorf("%s: %v", file, c.Problems)
+			}
+			configs[c.Name] = c
+		case "Service":
+			svc := &corev1.Service{}
+			if err := yaml.UnmarshalStrict(doc, svc); err != nil {
+				t.Fatalf("%s: %v", file, err)
+			}
+			s.Services = append(s.Services, service(svc, i, configs))
+		default:
+			t.Fatalf("%s: kind %q", file, kind.Kind)
+		}
 	}
-	// What the API server fills in.
-	svc.UID, svc.Namespace = "uid", "default"
+	if id := s.Services[0].Options.ExistingID; id != "" {
+		s.Existing = id
+		s.Actual = lbsync.LoadBalancer{Present: true, Instance: lbsync.Instance{ID: id, VPCID: s.Settings.VPCID}}
+	}
+	return s
+}
+
+// service is what the cluster makes of a Service, with what belongs to it.
+func service(svc *corev1.Service, n int, configs map[string]lbsync.ServiceConfig) lbsync.Service {
+	svc.UID, svc.Namespace = types.UID(fmt.Sprintf("uid-%d", n)), "default"
 	for i := range svc.Spec.Ports {
-		svc.Spec.Ports[i].NodePort = int32(30080 + i)
+		if svc.Spec.AllocateLoadBalancerNodePorts == nil || *svc.Spec.AllocateLoadBalancerNodePorts {
+			svc.Spec.Ports[i].NodePort = int32(30080 + 10*n + i)
+		}
 	}
 	if svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal {
 		svc.Spec.HealthCheckNodePort = 32000
 	}
-	settings := lbsync.DefaultSettings()
-	settings.ClusterID, settings.VPCID = "cls-demo", "vpc-2ab3c4d5"
-	options, problems := annotation.Parse(svc.Annotations)
-	slice := kubetest.Slice(svc.Name, kubetest.Ready("n1", "10.1.0.1"), kubetest.Ready("n1", "10.1.0.2"), kubetest.Ready("n2", "10.1.0.3"))
-	lb, skips := lbsync.Desired(lbsync.Snapshot{
-		Settings: settings,
-		Nodes:    kubetest.Nodes(3),
-		Services: []lbsync.Service{{Service: svc, Slices: []*discoveryv1.EndpointSlice{slice}, Options: options, Problems: problems}},
-	})
-	if len(skips) > 0 {
-		t.Fatalf("something is left out: %v", skips)
+	out := lbsync.Service{Service: svc, Secrets: map[string]lbsync.Secret{}}
+	out.Options, out.Problems = annotation.Parse(svc.Annotations)
+	out.Config = configs[out.Options.ConfigName]
+	for _, name := range lbsync.SecretNames(out.Options) {
+		out.Secrets[name] = lbsync.Secret{Certificate: lbsync.Certificate{IDs: "id-of-" + name}}
 	}
-	if !lb.Present {
-		t.Fatal("the manifest asks for no CLB")
+	for _, ip := range []struct{ kind, prefix string }{{"IPv4", "10.1.0."}, {"IPv6", "fd00:1::"}} {
+		slice := &discoveryv1.EndpointSlice{AddressType: discoveryv1.AddressType(ip.kind)}
+		for pod, node := range []string{"n1", "n1", "n2"} {
+			e := kubetest.OfPod(kubetest.Ready(node, fmt.Sprintf("%s%d", ip.prefix, pod+1)), fmt.Sprintf("web-%d", pod))
+			e.TargetRef.Kind, e.TargetRef.Name = "Pod", fmt.Sprintf("web-%d", pod)
+			slice.Endpoints = append(slice.Endpoints, e)
+		}
+		for _, p := range svc.Spec.Ports {
+			slice.Ports = append(slice.Ports, discoveryv1.EndpointPort{Name: new(p.Name), Protocol: new(p.Protocol), Port: new(p.TargetPort.IntVal)})
+		}
+		out.Slices = append(out.Slices, slice)
 	}
-	return lb
+	return out
 }
 
-func TestEveryExampleIsFollowedInFull(t *testing.T) {
-	for name, check := range map[string]func(*testing.T, lbsync.LoadBalancer){
-		"service-cluster.yaml": func(t *testing.T, lb lbsync.LoadBalancer) {
-			expect(t, lb, lbsync.ListenerKey{Protocol: lbsync.TCP, Port: 80}, 10, 10, 10)
-			expect(t, lb, lbsync.ListenerKey{Protocol: lbsync.UDP, Port: 53}, 10, 10, 10)
-		},
-		"service-local.yaml": func(t *testing.T, lb lbsync.LoadBalancer) {
-			key := lbsync.ListenerKey{Protocol: lbsync.TCP, Port: 80}
-			expect(t, lb, key, 10, 10, 10)
-			if c := lb.Listeners[key].Check; c.Type != lbsync.CheckHTTP || c.Port != 32000 {
-				t.Errorf("nodes are asked by %s, want HTTP on the health check node port", c)
-			}
-		},
-		"service-local-weighted.yaml": func(t *testing.T, lb lbsync.LoadBalancer) {
-			expect(t, lb, lbsync.ListenerKey{Protocol: lbsync.TCP, Port: 80}, 2, 1)
-		},
-		"service-internal.yaml": func(t *testing.T, lb lbsync.LoadBalancer) {
-			if !lb.Instance.Internal || lb.Instance.SubnetID != "subnet-2ab3c4d5" {
-				t.Errorf("got %+v, want an internal CLB in the subnet", lb.Instance)
-			}
-		},
-	} {
-		t.Run(name, func(t *testing.T) { check(t, desired(t, name)) })
-	}
-	files, err := filepath.Glob("service-*.yaml")
-	if err != nil || len(files) != 4 {
-		t.Errorf("%v: %v; each example has a check here", files, err)
-	}
-}
-
-// expect fails unless the listener's targets have these weights, those of n1 first.
-func expect(t *testing.T, lb lbsync.LoadBalancer, key lbsync.ListenerKey, weights ...int) {
-	t.Helper()
-	byHost := map[string]int{}
-	for b, w := range lb.Targets {
-		if b.Listener == key {
-			byHost[b.Target.Host()] = w
+func nodes() []*corev1.Node {
+	all := kubetest.Nodes(3)
+	for i, n := range all {
+		n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: fmt.Sprintf("10.0.0.%d", i+11)}, {Type: corev1.NodeInternalIP, Address: fmt.Sprintf("fd00::%d", i+11)}}
+		if n.Labels == nil {
+			n.Labels = map[string]string{}
+		}
+		if n.Name != "n3" {
+			n.Labels["group"] = "access-layer"
 		}
 	}
-	var got []int
-	for _, host := range slices.Sorted(maps.Keys(byHost)) {
-		got = append(got, byHost[host])
-	}
-	if !slices.Equal(got, weights) {
-		t.Errorf("%s has targets of weight %v, want %v", key, got, weights)
-	}
+	return all
 }
 
 func TestTheCloudConfigIsAccepted(t *testing.T) {
