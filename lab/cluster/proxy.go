@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/clbsync/clbsync/lab/machine"
@@ -53,26 +52,35 @@ const (
 
 	// agentAccount is who the agents are to the API server. They show a certificate with this name, which, unlike a
 	// token, is valid for as long as a lab may run.
-	agentAccount = "system:serviceaccount:kube-system:clb-node-agent"
+	agentAccount = "system:serviceaccount:" + productNamespace + ":clbsync-" + AgentComponent
 )
 
 // noNodePorts is the agent's own advice to operators: no node has such an address. With 127.0.0.0/8 kube-proxy would hold
 // the health check ports on loopback, and nobody else could open them everywhere.
 var noNodePorts = []string{"192.0.2.0/24", "100::/64"}
 
-// gateRight is the part of the agent's rights that the product's manifest leaves to who wants --readiness-gate.
+// gateRight is what the chart adds to the agent's rights with agent.readinessGate, for the flag --readiness-gate.
 const gateRight = `---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata:
+  name: clbsync-agent-readiness-gate
+rules:
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
 metadata:
-  name: clb-node-agent-readiness-gate
+  name: clbsync-agent-readiness-gate
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: ClusterRole
-  name: clb-node-agent-readiness-gate
+  name: clbsync-agent-readiness-gate
 subjects:
 - kind: ServiceAccount
-  name: clb-node-agent
+  name: clbsync-agent
   namespace: kube-system
 `
 
@@ -101,32 +109,17 @@ func (c *Cluster) grantAgent(ctx context.Context) error {
 	if _, err := os.Stat(c.bin(agentProcess)); err != nil {
 		return fmt.Errorf("the node agent is not built yet: %w: run `go run ./cmd/lab build --product` in lab/", err)
 	}
-	rights, err := c.agentRights()
+	rights, err := ProductRights(c.dir.Root(), AgentComponent)
 	if err != nil {
 		return err
 	}
 	apply := c.KubectlCommand(ctx, "apply", "-f", "-")
-	apply.Stdin = strings.NewReader(rights)
+	apply.Stdin = strings.NewReader(rights + gateRight)
 	if out, err := apply.CombinedOutput(); err != nil {
 		return fmt.Errorf("rights of the node agent: %w\n%s", err, out)
 	}
 	_, err = c.UserKubeconfig(agentAccount, "system:serviceaccounts", "system:serviceaccounts:kube-system")
 	return err
-}
-
-// agentRights is the product's own manifest, without the DaemonSet: the lab has no image of the agent to run.
-func (c *Cluster) agentRights() (string, error) {
-	manifest, err := os.ReadFile(filepath.Join(c.dir.Root(), "deploy", "node-agent.yaml"))
-	if err != nil {
-		return "", fmt.Errorf("rights of the node agent: %w", err)
-	}
-	var rights strings.Builder
-	for document := range strings.SplitSeq(string(manifest), "\n---\n") {
-		if !strings.Contains(document, "\nkind: DaemonSet\n") {
-			rights.WriteString(document + "\n---\n")
-		}
-	}
-	return rights.String() + gateRight, nil
 }
 
 // startProxy starts what the node has for Services and waits until rules are written. Its Node object must have its pod

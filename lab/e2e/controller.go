@@ -11,7 +11,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -62,12 +61,17 @@ func (s Settings) With(key string, value any) Settings {
 
 // grant gives the controller its identity and the rights that the product's manifest names, and no others.
 func (l *Lab) grant(ctx context.Context) error {
-	manifest := filepath.Join(l.dir.Root(), "deploy", "rbac.yaml")
-	if out, err := l.Kubectl(ctx, "apply", "-f", manifest); err != nil {
+	rights, err := cluster.ProductRights(l.dir.Root(), cluster.ControllerComponent)
+	if err != nil {
+		return err
+	}
+	apply := l.KubectlCommand(ctx, "apply", "-f", "-")
+	apply.Stdin = strings.NewReader(rights)
+	if out, err := apply.CombinedOutput(); err != nil {
 		return fmt.Errorf("rights of the controller: %w\n%s", err, out)
 	}
-	var err error
-	l.identity, err = l.ServiceAccountKubeconfig(ctx, "kube-system", controllerName)
+	namespace, account := cluster.ProductAccount(cluster.ControllerComponent)
+	l.identity, err = l.ServiceAccountKubeconfig(ctx, namespace, account)
 	return err
 }
 

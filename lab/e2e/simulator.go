@@ -38,6 +38,23 @@ const (
 	adminAddress = "10.251.0.1:8091"
 )
 
+// What the examples of the product name, beside what the controller is configured with.
+const (
+	exampleSubnet = "subnet-2ab3c4d5"
+	exampleGroup  = "sg-2ab3c4d5" // lets the first of the clients in, and nobody else
+	otherRegion   = "ap-shanghai"
+	otherVPC      = "vpc-9xy8z7w6" // of otherRegion
+)
+
+// lowerHalf and upperHalf share a range of addresses between two subnets.
+func lowerHalf(p netip.Prefix) netip.Prefix { return netip.PrefixFrom(p.Masked().Addr(), p.Bits()+1) }
+
+func upperHalf(p netip.Prefix) netip.Prefix {
+	a := p.Masked().Addr().As4()
+	a[p.Bits()/8] |= 0x80 >> (p.Bits() % 8)
+	return netip.PrefixFrom(netip.AddrFrom4(a), p.Bits()+1)
+}
+
 // Speedup is how many times as fast as on CLB health checks run, if nobody says otherwise.
 const Speedup = 20
 
@@ -57,15 +74,25 @@ func (l *Lab) startSimulator(ctx context.Context, speedup int) error {
 		zones = append(zones, map[string]any{"id": id, "name": zoneNames[id]})
 	}
 	content, err := yaml.Marshal(map[string]any{
-		"regions":     []string{region},
+		"regions":     []string{region, otherRegion},
 		"credentials": []map[string]any{{"secretID": secretID, "secretKey": secretKey}},
 		"zones":       zones,
-		"vpcs":        []map[string]any{{"id": vpcID, "cidrs": []string{"10.251.0.0/16"}}},
-		"subnets":     []map[string]any{{"id": SubnetID, "vpc": vpcID, "cidr": cluster.InternalVIPs.String(), "zone": "ap-guangzhou-3"}},
-		"instances":   instances,
-		"publicVIPs":  []string{cluster.VIPs.String()},
-		"tasks":       map[string]any{"delay": taskDelay.String()},
-		"health":      map[string]any{"probe": "real", "speedup": speedup},
+		"vpcs": []map[string]any{
+			{"id": vpcID, "cidrs": []string{"10.251.0.0/16"}},
+			{"id": otherVPC, "region": otherRegion, "cidrs": []string{"10.252.0.0/16"}},
+		},
+		"subnets": []map[string]any{
+			{"id": SubnetID, "vpc": vpcID, "cidr": lowerHalf(cluster.InternalVIPs).String(), "zone": "ap-guangzhou-3"},
+			{"id": exampleSubnet, "vpc": vpcID, "cidr": upperHalf(cluster.InternalVIPs).String(), "zone": "ap-guangzhou-3"},
+		},
+		"securityGroups": []map[string]any{{"id": exampleGroup, "allow": []string{cluster.ClientIPs[0].String() + "/32"}}},
+		"certificates": []map[string]any{
+			{"id": "labcert1", "domains": []string{"www.example.com"}}, {"id": "labcert2", "domains": []string{"shop.example.com"}},
+		},
+		"instances":  instances,
+		"publicVIPs": []string{cluster.VIPs.String()},
+		"tasks":      map[string]any{"delay": taskDelay.String()},
+		"health":     map[string]any{"probe": "real", "speedup": speedup},
 		// Of CLB's 30 deletions in 5 minutes: a test makes a load balancer and deletes it within seconds.
 		"assumptions": map[string]any{"deleteFrequencyWindow": "30s"},
 	})
