@@ -24,6 +24,7 @@ const resolving = 10 * time.Second
 // The error is that the Service cannot be found, or is none of ours; what fails at the cloud is in the Finding.
 func (c *Controller) Examine(ctx context.Context, service types.NamespacedName) (lbsync.Finding, error) {
 	c.recorder, c.stopping = &record.FakeRecorder{}, ctx.Done() // one without a channel drops what it is told
+	defer c.queue.ShutDown()
 	if !c.waitForCaches(ctx) {
 		return lbsync.Finding{}, fmt.Errorf("waiting for what the API server has: %w", context.Cause(ctx))
 	}

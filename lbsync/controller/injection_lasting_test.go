@@ -79,7 +79,11 @@ func (l *trial) lasts(of, action, code, message string) {
 		if err := l.sim.ClearFaults(l.Context()); err != nil {
 			l.Fatal(err)
 		}
-		l.pass(settles)
+		for _, s := range aLife {
+			if s.name == of {
+				l.settle(s, true)
+			}
+		}
 	})
 	l.promises(label)
 }
