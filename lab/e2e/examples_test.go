@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -152,7 +153,9 @@ func TestExamplesDoWhatTheDocumentationPromises(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(promises)) {
 		t.Run(name, func(t *testing.T) {
 			s := *s
-			s.t, s.ctx = t, t.Context()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			s.t, s.ctx = t, ctx
 			s.example(name, promises[name])
 		})
 	}

@@ -44,6 +44,7 @@ const (
 	exampleGroup  = "sg-2ab3c4d5" // lets the first of the clients in, and nobody else
 	otherRegion   = "ap-shanghai"
 	otherVPC      = "vpc-9xy8z7w6" // of otherRegion
+	otherSubnet   = "subnet-9xy8z7w6"
 )
 
 // lowerHalf and upperHalf share a range of addresses between two subnets.
@@ -83,6 +84,7 @@ func (l *Lab) startSimulator(ctx context.Context, speedup int) error {
 		},
 		"subnets": []map[string]any{
 			{"id": SubnetID, "vpc": vpcID, "cidr": lowerHalf(cluster.InternalVIPs).String(), "zone": "ap-guangzhou-3"},
+			{"id": otherSubnet, "vpc": otherVPC, "cidr": "10.252.1.0/24", "zone": "ap-guangzhou-3"},
 			{"id": exampleSubnet, "vpc": vpcID, "cidr": upperHalf(cluster.InternalVIPs).String(), "zone": "ap-guangzhou-3"},
 		},
 		"securityGroups": []map[string]any{{"id": exampleGroup, "allow": []string{cluster.ClientIPs[0].String() + "/32"}}},
