@@ -40,23 +40,28 @@ func (l *trial) warnings() []string {
 // stage ends as it should when it is answered no more. Nothing is bought twice, and no finalizer is taken off too early.
 func TestACodeThatLastsIsSaidOnTheObject(t *testing.T) {
 	begun, lives := time.Now(), 0
-	for _, actions := range lasting {
-		lives += len(actions)
-	}
 	codes := injected()
 	t.Run("", func(t *testing.T) {
-		for _, code := range slices.Sorted(maps.Keys(codes)) {
+		for i, code := range slices.Sorted(maps.Keys(codes)) {
+			chosen := map[string][]string{}
+			for of, actions := range lasting {
+				chosen[of] = actions
+				if !*full && !stands(code, codes) {
+					chosen[of] = actions[i%len(actions):][:1]
+				}
+				lives += len(chosen[of])
+			}
 			t.Run(code, func(t *testing.T) {
 				t.Parallel()
-				for _, of := range []string{"create", "delete"} {
-					for _, action := range lasting[of] {
+				for of, actions := range chosen {
+					for _, action := range actions {
 						inTrial(t, func(l *trial) { l.lasts(of, action, code, codes[code]) })
 					}
 				}
 			})
 		}
 	})
-	t.Logf("%d codes that last at %d actions: %d lives in %s", len(codes), lives, len(codes)*lives, time.Since(begun).Round(time.Millisecond))
+	t.Logf("%d codes that last: %d lives in %s", len(codes), lives, time.Since(begun).Round(time.Millisecond))
 }
 
 // lasts goes through a life in which an action is answered with a code for the whole of one stage.
