@@ -80,7 +80,7 @@ func (l *trial) lasts(of, action, code, message string) {
 		if stage != of {
 			return
 		}
-		l.said(label, name, meaning, of == "delete")
+		l.said(label, action, name, meaning, of == "delete")
 		if err := l.sim.ClearFaults(l.Context()); err != nil {
 			l.Fatal(err)
 		}
@@ -94,9 +94,10 @@ func (l *trial) lasts(of, action, code, message string) {
 }
 
 // said checks what the object says while the fault lasts.
-func (l *trial) said(label, name string, meaning clb.Code, deleting bool) {
+func (l *trial) said(label, action, name string, meaning clb.Code, deleting bool) {
 	// What is gone already is what a deletion asks for; a task that is not known is asked for by what it was to change.
-	harmless := meaning.Kind() == lbsync.NotFound || meaning.Kind() == lbsync.Invalid || meaning.Kind() == lbsync.Conflict
+	settled := action == "DescribeTaskStatus" && meaning.Kind() == lbsync.Quota
+	harmless := settled || meaning.Kind() == lbsync.NotFound || meaning.Kind() == lbsync.Invalid || meaning.Kind() == lbsync.Conflict
 	condition := l.condition("web", lbsync.ConditionSynced)
 	done := deleting && len(l.service("web").Finalizers) == 0 || !deleting && strings.HasPrefix(condition, "True")
 	if done {
