@@ -93,6 +93,10 @@ churn: ## What clients lose while pods, nodes, policies and controllers change, 
 race: ## The unit tests under the race detector (needs a C compiler).
 	CGO_ENABLED=1 go test -race ./...
 
+.PHONY: injection
+injection: ## Every error code of the table at every call of a Service's life, and for as long as a stage of it lasts.
+	go test ./lbsync/controller -run 'EveryCode|ACodeThatLasts' -timeout 60m -v -args -full | grep -v '^ *=== '
+
 .PHONY: fuzz
 fuzz: ## Each fuzz test for FUZZTIME.
 	@for pkg in $$(go list ./...); do for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \

@@ -176,11 +176,22 @@ func (c *Client) DeleteSecurityGroups(ctx context.Context, owner lbsync.Owner) e
 func (c *Client) deleteGroups(ctx context.Context, groups []*securityGroup) error {
 	for _, g := range groups {
 		_, err := c.askVPC(ctx, actionDeleteGroup, &vpcRequest{SecurityGroupId: g.SecurityGroupId})
-		if err := gone(err); err != nil {
+		if lbsync.KindOf(err) == lbsync.NotFound && !c.listed(ctx, g) {
+			continue
+		}
+		if err != nil {
 			return fmt.Errorf("security group %s: %w", deref(g.SecurityGroupId), err)
 		}
 	}
 	return nil
+}
+
+// listed reports whether a group is there, though it was said to be gone: the last that names it is about to go too. What
+// cannot be read may be there.
+func (c *Client) listed(ctx context.Context, g *securityGroup) bool {
+	req := &vpcRequest{Filters: []*vpcFilter{{Name: new("security-group-id"), Values: []*string{g.SecurityGroupId}}}, Limit: new("1")}
+	resp, err := c.askVPC(ctx, actionGroups, req)
+	return err != nil || len(resp.Response.SecurityGroupSet) > 0
 }
 
 // policiesOf are rules as the VPC service takes them, rulesOf the way back.

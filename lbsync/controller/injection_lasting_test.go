@@ -40,23 +40,28 @@ func (l *trial) warnings() []string {
 // stage ends as it should when it is answered no more. Nothing is bought twice, and no finalizer is taken off too early.
 func TestACodeThatLastsIsSaidOnTheObject(t *testing.T) {
 	begun, lives := time.Now(), 0
-	for _, actions := range lasting {
-		lives += len(actions)
-	}
 	codes := injected()
 	t.Run("", func(t *testing.T) {
-		for _, code := range slices.Sorted(maps.Keys(codes)) {
+		for i, code := range slices.Sorted(maps.Keys(codes)) {
+			chosen := map[string][]string{}
+			for of, actions := range lasting {
+				chosen[of] = actions
+				if !*full && !stands(code, codes) {
+					chosen[of] = actions[i%len(actions):][:1]
+				}
+				lives += len(chosen[of])
+			}
 			t.Run(code, func(t *testing.T) {
 				t.Parallel()
-				for _, of := range []string{"create", "delete"} {
-					for _, action := range lasting[of] {
+				for of, actions := range chosen {
+					for _, action := range actions {
 						inTrial(t, func(l *trial) { l.lasts(of, action, code, codes[code]) })
 					}
 				}
 			})
 		}
 	})
-	t.Logf("%d codes that last at %d actions: %d lives in %s", len(codes), lives, len(codes)*lives, time.Since(begun).Round(time.Millisecond))
+	t.Logf("%d codes that last: %d lives in %s", len(codes), lives, time.Since(begun).Round(time.Millisecond))
 }
 
 // lasts goes through a life in which an action is answered with a code for the whole of one stage.
@@ -64,9 +69,6 @@ func (l *trial) lasts(of, action, code, message string) {
 	name, _, _ := strings.Cut(code, "#")
 	label := fmt.Sprintf("%s at each %s of %s", code, action, of)
 	meaning := clb.Meaning(action, name, message)
-	if action == "DeleteSecurityGroup" && meaning.Kind() == lbsync.NotFound {
-		return // A group that is said to be gone is believed to be: a lie makes it an orphan, which is found as one.
-	}
 	l.live(func(stage string) {
 		if stage != of {
 			return
@@ -94,9 +96,8 @@ func (l *trial) lasts(of, action, code, message string) {
 // said checks what the object says while the fault lasts.
 func (l *trial) said(label, action, name string, meaning clb.Code, deleting bool) {
 	// What is gone already is what a deletion asks for; a task that is not known is asked for by what it was to change.
-	// What is refused by the word of a task alone is there all the same, and is found there.
-	harmless := meaning.Kind() == lbsync.NotFound || meaning.Kind() == lbsync.Invalid || meaning.Kind() == lbsync.Conflict ||
-		meaning.Kind() == lbsync.Quota && action == "DescribeTaskStatus"
+	settled := action == "DescribeTaskStatus" && meaning.Kind() == lbsync.Quota
+	harmless := settled || meaning.Kind() == lbsync.NotFound || meaning.Kind() == lbsync.Invalid || meaning.Kind() == lbsync.Conflict
 	condition := l.condition("web", lbsync.ConditionSynced)
 	done := deleting && len(l.service("web").Finalizers) == 0 || !deleting && strings.HasPrefix(condition, "True")
 	if done {
