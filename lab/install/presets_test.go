@@ -34,6 +34,18 @@ func TestAPIServerAcceptsEveryObject(t *testing.T) {
 	names, err := helm.Presets()
 	s.must(err)
 	s.namespace("pay", nil) // which everything.yaml names
+	// A pod is admitted only if its ServiceAccount is there, which a dry run does not make.
+	for _, release := range []string{Release, "clb"} {
+		for _, component := range []string{"controller", "agent"} {
+			name := release + "-" + component
+			_, err := s.Kubectl(s.ctx, "create", "serviceaccount", name, "--namespace="+Namespace)
+			s.must(err)
+			defer func() {
+				_, err := s.Kubectl(s.ctx, "delete", "serviceaccount", name, "--namespace="+Namespace)
+				s.must(err)
+			}()
+		}
+	}
 	path, err := s.file(LabValues(build.ReleaseTag))
 	s.must(err)
 	for _, name := range names {

@@ -60,7 +60,7 @@ func Check(ctx context.Context, config Config) []Finding {
 			}
 		}
 	}
-	out = append(out, ports(mode, services)...)
+	out = append(out, ports(ctx, mode, services)...)
 	out = append(out, host(services)...)
 	out = append(out, paths(services)...)
 	return append(out, markFindings(ctx, config.Mark)...)

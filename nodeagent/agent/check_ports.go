@@ -4,13 +4,17 @@ package agent
 
 import (
 	"cmp"
+	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/clbsync/clbsync/nodeagent"
+	"github.com/clbsync/clbsync/nodeagent/healthcheck"
 	"github.com/clbsync/clbsync/nodeagent/sockets"
 )
 
@@ -21,12 +25,46 @@ type owner struct {
 }
 
 // ports looks who listens on ports that belong to Services. Without Services it looks at the whole range.
-func ports(mode Mode, services []nodeagent.Services) []Finding {
+func ports(ctx context.Context, mode Mode, services []nodeagent.Services) []Finding {
 	var listening []listener
+	owned := owners(services)
 	for _, s := range sockets.Listening() {
-		listening = append(listening, listener{protocolPort{s.Protocol, s.Port}, s.Owner})
+		l := listener{protocolPort{s.Protocol, s.Port}, s.Owner}
+		if owned[l.protocolPort].health {
+			l.who = func() string {
+				who := s.Owner()
+				if speaker := speaker(ctx, s.Port); strings.HasPrefix(who, sockets.Unnamed) && speaker != "" {
+					return speaker
+				}
+				return who
+			}
+		}
+		listening = append(listening, l)
 	}
-	return portFindings(mode, owners(services), services != nil, listening)
+	return portFindings(mode, owned, services != nil, listening)
+}
+
+// speaker asks a health check port who answers there. In a pod of its own, as helm test runs it, a check cannot look into
+// processes, and would take the agent itself for somebody in its way. It is empty if nobody that we know answers.
+func speaker(ctx context.Context, port uint16) string {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/", port), nil)
+	if err != nil {
+		return ""
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return ""
+	}
+	defer answer.Body.Close()
+	switch server := answer.Header.Get("Server"); {
+	case server == healthcheck.Name:
+		return healthcheck.Name + " (by its answer)"
+	case server == "" && answer.Header.Get(healthcheck.Weight) != "":
+		return "kube-proxy (by its answer)"
+	}
+	return ""
 }
 
 // listener is a process that listens; who it is costs a look at all processes, and is asked only for those that matter.

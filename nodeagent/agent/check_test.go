@@ -3,6 +3,8 @@
 package agent
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -66,6 +68,30 @@ func TestWhoHoldsAPort(t *testing.T) {
 				t.Errorf("got %v, want one finding with %q", got, test.mention)
 			}
 		})
+	}
+}
+
+// A check that may not look into processes asks the health port itself who holds it.
+func TestWhoAnswersOnAHealthPort(t *testing.T) {
+	for who, headers := range map[string]map[string]string{
+		"clb-node-agent (by its answer)": {"Server": "clb-node-agent", "X-Load-Balancing-Endpoint-Weight": "1"},
+		"kube-proxy (by its answer)":     {"X-Load-Balancing-Endpoint-Weight": "1"},
+		"":                               {"Server": "nginx"},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			for key, value := range headers {
+				w.Header().Set(key, value)
+			}
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}))
+		at := netip.MustParseAddrPort(server.Listener.Addr().String())
+		if got := speaker(t.Context(), at.Port()); got != who {
+			t.Errorf("with the headers %v the port belongs to %q, want %q", headers, got, who)
+		}
+		server.Close()
+		if got := speaker(t.Context(), at.Port()); got != "" {
+			t.Errorf("a closed port belongs to %q", got)
+		}
 	}
 }
 

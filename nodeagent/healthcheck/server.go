@@ -39,6 +39,12 @@ const (
 	bindLast      = 10 * time.Second
 )
 
+// Name is who answers, in the header Server; kube-proxy has none. Weight is the header that both have.
+const (
+	Name   = "clb-node-agent"
+	Weight = "X-Load-Balancing-Endpoint-Weight"
+)
+
 // BindChange tells that a health port could not be opened, or that it could after all.
 type BindChange struct {
 	Service types.NamespacedName
@@ -244,9 +250,10 @@ func (s *Server) answer(w http.ResponseWriter, svc *service) {
 	if count > 0 && healthy && !draining {
 		status = http.StatusOK
 	}
+	w.Header().Set("Server", Name) // a check on the node that may not look into processes asks who holds the port
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.Header().Set("X-Load-Balancing-Endpoint-Weight", strconv.Itoa(count))
+	w.Header().Set(Weight, strconv.Itoa(count))
 	w.WriteHeader(status)
 	fmt.Fprintf(w, "{\n\t\"service\": {\n\t\t\"namespace\": %q,\n\t\t\"name\": %q\n\t},\n\t\"localEndpoints\": %d,\n\t\"serviceProxyHealthy\": %v\n}",
 		svc.name.Namespace, svc.name.Name, count, healthy)

@@ -52,6 +52,9 @@ func Listening() []Socket {
 	return all
 }
 
+// Unnamed begins what Owner says of a process that it cannot name.
+const Unnamed = "a process of user "
+
 // Owner names the process that has the socket, for example "kube-proxy (pid 817)". Without the right to look into other
 // processes it says whose it is and what would be needed.
 func (s Socket) Owner() string {
@@ -70,7 +73,7 @@ func (s Socket) Owner() string {
 		}
 		return strings.TrimSpace(string(comm)) + " (pid " + pid + ")"
 	}
-	return fmt.Sprintf("a process of user %s that cannot be named from here (that needs the host's processes and CAP_SYS_PTRACE)", s.user)
+	return fmt.Sprintf(Unnamed+"%s that cannot be named from here (that needs the host's processes and CAP_SYS_PTRACE)", s.user)
 }
 
 // Holder names the process that listens on a TCP port; an empty string means that nobody does.
