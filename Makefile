@@ -70,7 +70,7 @@ packages:
 
 .PHONY: test-unit
 test-unit: packages ## Pure parts, the real SDK against the simulated CLB, packets in namespaces.
-	go test ./...
+	go test -timeout 30m ./...
 
 # Vetting the lab would vet all of Kubernetes for its facts, which takes longer than the tests: make lint does it.
 .PHONY: test-lab
