@@ -147,6 +147,9 @@ func (s *scene) scrape() {
 	list, err := s.Client.CoreV1().Pods(Namespace).List(s.ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/instance=" + Release})
 	s.must(err)
 	for _, pod := range list.Items {
+		if _, there := s.Node(pod.Spec.NodeName); !there {
+			continue // the agent of the node that is gone; Kubernetes takes a while to forget it
+		}
 		var url string
 		switch component := pod.Labels["app.kubernetes.io/component"]; component {
 		case "controller":
