@@ -63,7 +63,7 @@ func TestUsage(t *testing.T) {
 		{"no command prints the usage", nil, ""},
 		{"an unknown command is named", []string{"fly"}, `"fly"`},
 		{"down wants one name or all", []string{"down", "--all", "x"}, "--all"},
-		{"an unknown proxy is refused with what would be right", []string{"up", "--proxy", "ipvs"}, "agent, kube-proxy or none"},
+		{"an unknown proxy is refused with what would be right", []string{"up", "--proxy", "ipvs"}, "agent, kube-proxy, restricted or none"},
 		{"exec wants a machine and a program", []string{"exec", "n1"}, "MACHINE"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
