@@ -194,7 +194,7 @@ func during(happens func(context.Context) error, midway *int) func(context.Conte
 		if s.passed%2 == 1 {
 			from, to = to, from
 		}
-		if err := s.Apply(ctx, s.workload(s.pods, on(to))); err != nil {
+		if _, err := s.Apply(ctx, s.workload(s.pods, on(to))); err != nil {
 			return err
 		}
 		both := func(targets []e2e.Target) bool { return open(targets, from) != "" && open(targets, to) != "" }

@@ -209,7 +209,7 @@ func (s *story) move(ctx context.Context) error {
 		return err
 	}
 	begin := time.Now()
-	if err := s.lab.Apply(ctx, s.workload("n2", 0)); err != nil {
+	if _, err := s.lab.Apply(ctx, s.workload("n2", 0)); err != nil {
 		return err
 	}
 	if err := s.deploy(ctx, "n3", 1); err != nil {

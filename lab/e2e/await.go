@@ -97,10 +97,12 @@ func (l *Lab) AwaitNode(ctx context.Context, name, what string, ok func(*corev1.
 	return await(ctx, l.Client.CoreV1().RESTClient(), "nodes", metav1.NamespaceAll, named(name), &corev1.Node{}, what, ok)
 }
 
-func (l *Lab) awaitReplicas(ctx context.Context, w Workload) error {
+// awaitReplicas waits for the pods of a generation of a workload, or of a later one. A watch may begin with the object as
+// it was before the last write, and that one's pods are all ready: a rollout once looked done 120 ms after it began.
+func (l *Lab) awaitReplicas(ctx context.Context, w Workload, generation int64) error {
 	what := fmt.Sprintf("%d ready pods of its latest template and no others", w.Replicas)
 	_, err := await(ctx, l.Client.AppsV1().RESTClient(), "deployments", w.Namespace, named(w.name()), &appsv1.Deployment{}, what, func(d *appsv1.Deployment) bool {
-		return d != nil && d.Status.ObservedGeneration >= d.Generation &&
+		return d != nil && d.Status.ObservedGeneration >= max(generation, d.Generation) &&
 			d.Status.Replicas == w.Replicas && d.Status.UpdatedReplicas == w.Replicas && d.Status.AvailableReplicas == w.Replicas
 	})
 	return err

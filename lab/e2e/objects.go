@@ -122,17 +122,19 @@ func (w Workload) deployment() *appsv1.Deployment {
 
 // Deploy creates or changes the workload and returns when exactly its replicas run and are ready.
 func (l *Lab) Deploy(ctx context.Context, w Workload) error {
-	if err := l.Apply(ctx, w); err != nil {
+	generation, err := l.Apply(ctx, w)
+	if err != nil {
 		return err
 	}
-	return l.awaitReplicas(ctx, w)
+	return l.awaitReplicas(ctx, w, generation)
 }
 
-// Apply creates or changes the workload and does not wait for its pods.
-func (l *Lab) Apply(ctx context.Context, w Workload) error {
+// Apply creates or changes the workload and does not wait for its pods. It returns the generation of the Deployment that
+// it wrote.
+func (l *Lab) Apply(ctx context.Context, w Workload) (generation int64, err error) {
 	api := l.Client.AppsV1().Deployments(w.Namespace)
 	want := w.deployment()
-	_, err := api.Create(ctx, want, metav1.CreateOptions{})
+	written, err := api.Create(ctx, want, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
 		err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
 			have, err := api.Get(ctx, want.Name, metav1.GetOptions{})
@@ -140,14 +142,14 @@ func (l *Lab) Apply(ctx context.Context, w Workload) error {
 				return err
 			}
 			have.Spec = want.Spec
-			_, err = api.Update(ctx, have, metav1.UpdateOptions{})
+			written, err = api.Update(ctx, have, metav1.UpdateOptions{})
 			return err
 		})
 	}
 	if err != nil {
-		return fmt.Errorf("deploy %s/%s: %w", w.Namespace, want.Name, err)
+		return 0, fmt.Errorf("deploy %s/%s: %w", w.Namespace, want.Name, err)
 	}
-	return nil
+	return written.Generation, nil
 }
 
 // ChangeService applies a change to a Service, again if somebody else wrote it meanwhile.

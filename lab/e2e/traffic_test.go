@@ -185,7 +185,8 @@ func TestNoRequestIsLostWhileAPodMoves(t *testing.T) {
 		probers = append(probers, p)
 	}
 	// The old pod goes first: until the new one is ready, the others must take its share.
-	s.must(s.Apply(s.ctx, Workload{Namespace: s.ns, App: "web", Node: "n2"}))
+	_, err := s.Apply(s.ctx, Workload{Namespace: s.ns, App: "web", Node: "n2"})
+	s.must(err)
 	s.deploy("n3", 1, wellMeaning)
 	s.weights(svc.UID, map[string]int{"n1": 2, "n3": 1})
 	for i, p := range probers {
