@@ -74,14 +74,14 @@ test-unit: packages ## Pure parts, the real SDK against the simulated CLB, packe
 
 # Vetting the lab would vet all of Kubernetes for its facts, which takes longer than the tests: make lint does it.
 .PHONY: test-lab
-test-lab: ## A real cluster: Services, packets, source addresses, crashes (PROXY=kube-proxy: without our node agent).
+test-lab: ## A real cluster: Services, packets, source addresses, crashes, the chart, what clients lose (PROXY=kube-proxy: without our node agent).
 	@$(LAB) build --product
 	@before="$$($(LAB) list)"; \
-	(cd lab && CLBSYNC_E2E_PROXY=$(PROXY) go test -vet=off -timeout 25m $$(go list ./... | grep -v -e /lab/churn -e /lab/install) && go test -vet=off -count=1 -timeout 25m ./churn); \
+	(cd lab && CLBSYNC_E2E_PROXY=$(PROXY) go test -vet=off -timeout 25m $$(go list ./... | grep -v -e /lab/churn -e /lab/install) && go test -vet=off -count=1 -p 1 -timeout 25m ./install ./churn); \
 	if [[ "$$before" == "there is no lab" ]]; then $(LAB) check-clean; else echo "other labs were running before: not looking for traces"; fi
 
 .PHONY: install-test
-install-test: ## The chart by Helm on a real cluster, from our images: each preset, an upgrade under load, rights, what an uninstallation leaves.
+install-test: ## The chart by Helm on a real cluster, from our images: each preset, its upgrade under load, rights, what an uninstallation leaves.
 	@cd lab && go test -vet=off -count=1 -v -timeout 25m ./install
 
 .PHONY: churn

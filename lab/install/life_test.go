@@ -33,11 +33,7 @@ var getOptions metav1.GetOptions
 // excused are rights that a life of Services in the lab does not need, by who has them and with the reason.
 var excused = map[account]map[string]string{
 	controllerAccount: {
-		"get secrets":        "certificates of HTTPS listeners, which the lab's Services do not have",
 		"patch nodes/status": "addresses that change, for which the cloud-node-controller looks every five minutes",
-		"create tkeserviceconfigs.cloud.tencent.com": "no Service of the lab asks for one",
-		"update tkeserviceconfigs.cloud.tencent.com": "no Service of the lab asks for one",
-		"delete tkeserviceconfigs.cloud.tencent.com": "no Service of the lab asks for one",
 	},
 	agentAccount: {
 		"patch events": "counts an Event that comes again, as a port does that is taken for long",
@@ -99,9 +95,51 @@ func (s *scene) life() {
 
 	// Services come and go; Prometheus asks.
 	s.delete(s.service("passing", ""))
+	s.configure()
 	s.takeHealthPort()
 	s.scrape()
 	s.compare()
+}
+
+// configure has a Service with a certificate from a Secret, and with a TkeServiceConfig that is made, extended and deleted.
+func (s *scene) configure() {
+	s.t.Helper()
+	const auto = "service.cloud.tencent.com/tke-service-config-auto"
+	_, err := s.Client.CoreV1().Secrets(shop).Create(s.ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "web-cert"}, StringData: map[string]string{"qcloud_cert_id": "labcert1"}}, metav1.CreateOptions{})
+	s.must(err)
+	svc := s.service("configured", "", e2e.Annotate(auto, "true"),
+		e2e.Annotate("service.cloud.tencent.com/specify-protocol", `{"8080": {"protocol": ["HTTPS"], "hosts": {"www.example.com": {"tls": "web-cert"}}}}`))
+	config := func(port string) error {
+		out, err := s.Kubectl(s.ctx, "get", "tkeserviceconfigs", "--namespace="+shop, "configured-auto-service-config", "--ignore-not-found", "--output=jsonpath={.spec.loadBalancer.l4Listeners[*].port}")
+		if err != nil || slices.Contains(strings.Fields(string(out)), port) {
+			return err
+		}
+		return fmt.Errorf("it has the listeners %q", out)
+	}
+	s.poll("a TkeServiceConfig is made", func(context.Context) error { return config("80") })
+	s.poll("the HTTPS listener has the Secret's certificate", func(context.Context) error {
+		lb := e2e.Balancers(s.state(), svc.UID)
+		if len(lb) == 1 && slices.ContainsFunc(lb[0].Listeners, func(l admin.Listener) bool {
+			return l.Protocol == "HTTPS" && slices.Equal(l.Certificates, []string{"labcert1"})
+		}) {
+			return nil
+		}
+		return fmt.Errorf("the Service's CLBs are %+v", lb)
+	})
+	_, err = s.ChangeService(s.ctx, shop, svc.Name, func(svc *corev1.Service) {
+		svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Name: "more", Protocol: corev1.ProtocolTCP, Port: 81})
+	})
+	s.must(err)
+	s.poll("the TkeServiceConfig is extended", func(context.Context) error { return config("81") })
+	_, err = s.ChangeService(s.ctx, shop, svc.Name, func(svc *corev1.Service) { delete(svc.Annotations, auto) })
+	s.must(err)
+	s.poll("the TkeServiceConfig is gone", func(context.Context) error {
+		if out, err := s.Kubectl(s.ctx, "get", "tkeserviceconfigs", "--namespace="+shop, "--output=name"); err != nil || len(out) > 0 {
+			return errors.Join(err, fmt.Errorf("there is %q", out))
+		}
+		return nil
+	})
+	s.delete(svc)
 }
 
 // takeHealthPort has another program hold a Service's health check port on a node, of which that node's agent warns.

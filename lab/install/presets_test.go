@@ -8,10 +8,12 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/clbsync/clbsync/internal/helm"
 	"github.com/clbsync/clbsync/lab/build"
@@ -74,8 +76,8 @@ func TestPresets(t *testing.T) {
 	}{
 		{"full", (*scene).full},
 		{"beside-ccm", (*scene).besideCCM},
-		{"k3s", (*scene).k3s},
 		{"agent-only", (*scene).agentOnly},
+		{"k3s", (*scene).k3s},
 		{"beside-tke", (*scene).besideTKE},
 	}
 	for _, tc := range tests {
@@ -116,11 +118,7 @@ func (s *scene) full() {
 	})
 	s.step("helm test", s.test)
 	s.step("a whole life of Services and nodes", s.life)
-	s.step("upgrade under load", func() {
-		s.upgrade("full", values.Merge(Values{
-			"controller": Values{"image": Values{"tag": NextTag}}, "agent": Values{"image": Values{"tag": NextTag}},
-		}))
-	})
+	s.step("upgrade under load", func() { s.upgrade("full", values, s.through(spread, kept)) })
 	s.step("uninstall", s.uninstall)
 	// What the controller has made outlives it: clients must not notice that somebody changes how it is installed.
 	for _, svc := range []*corev1.Service{spread, kept} {
@@ -131,27 +129,32 @@ func (s *scene) full() {
 	}
 }
 
-// upgrade replaces every pod of the installation while clients ask through both Services, and loses nothing.
-func (s *scene) upgrade(preset string, values Values) {
+// upgrade replaces every pod of the installation while clients ask, and loses nothing.
+func (s *scene) upgrade(preset string, values Values, targets []probe.Target) {
 	s.t.Helper()
-	load := probe.Load{Every: 50 * time.Millisecond, Count: 5000, For: 250 * time.Second}
-	var targets []probe.Target
-	var probers []*probe.Prober
-	for _, svc := range []*corev1.Service{spread, kept} {
-		address, err := s.AwaitAddress(s.ctx, shop, svc.Name)
-		s.must(err)
-		targets = append(targets, ports(address)...)
+	next := Values{}
+	for _, component := range []string{"controller", "agent"} {
+		if values[component] != nil {
+			next[component] = Values{"image": Values{"tag": NextTag}}
+		}
 	}
+	load := probe.Load{Every: 50 * time.Millisecond, Count: 5000, For: 250 * time.Second}
+	var probers []*probe.Prober
 	for _, target := range targets {
 		// Long, so that a busy machine loses nothing: a packet that was dropped shows in what was sent again.
 		p, err := s.Probe(10*time.Second).Start(s.ctx, target, load)
 		s.must(err)
 		probers = append(probers, p)
 	}
-	s.must(s.Install(s.ctx, preset, values))
-	out, err := s.Kubectl(s.ctx, "get", "pods", "--namespace="+Namespace, "--output=jsonpath={.items[*].spec.containers[0].image}")
+	s.must(s.Install(s.ctx, preset, values.Merge(next)))
+	list, err := s.Client.CoreV1().Pods(Namespace).List(s.ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/component in (controller,agent)"})
 	s.must(err)
-	s.t.Logf("images after the upgrade: %s", out)
+	for _, pod := range list.Items {
+		// The agent of a node that has left is there until Kubernetes forgets it.
+		if _, there := s.Node(pod.Spec.NodeName); there && pod.DeletionTimestamp == nil && !strings.HasSuffix(pod.Spec.Containers[0].Image, ":"+NextTag) {
+			s.t.Errorf("after the upgrade pod %s on %s runs %s, want the tag %s", pod.Name, pod.Spec.NodeName, pod.Spec.Containers[0].Image, NextTag)
+		}
+	}
 	for i, p := range probers {
 		r := p.Stop()
 		s.t.Logf("%s: %s", targets[i], r)
@@ -159,6 +162,17 @@ func (s *scene) upgrade(preset string, values Values) {
 			s.t.Errorf("%s while the chart was upgraded: %s, want no request lost, and some asked", targets[i], r)
 		}
 	}
+}
+
+// through are the targets behind the Services' addresses.
+func (s *scene) through(services ...*corev1.Service) (targets []probe.Target) {
+	s.t.Helper()
+	for _, svc := range services {
+		address, err := s.AwaitAddress(s.ctx, shop, svc.Name)
+		s.must(err)
+		targets = append(targets, ports(address)...)
+	}
+	return targets
 }
 
 // besideCCM takes over what the one before has left: the same CLBs, no new ones.
@@ -178,13 +192,15 @@ func (s *scene) besideCCM() {
 		}
 	}
 	s.step("helm test", s.test)
+	s.step("upgrade under load", func() { s.upgrade("beside-ccm", values, s.through(spread, kept)) })
 	s.step("delete Services", func() { s.delete(spread, kept) })
 	s.step("uninstall", s.uninstall)
 }
 
 // byClass serves Services of one class, and no others.
 func (s *scene) byClass(preset string, values Values, agents bool) (served []*corev1.Service) {
-	s.step("install", func() { s.must(s.Install(s.ctx, preset, LabValues(build.ReleaseTag).Merge(values))) })
+	values = LabValues(build.ReleaseTag).Merge(values)
+	s.step("install", func() { s.must(s.Install(s.ctx, preset, values)) })
 	s.rules(agents)
 	s.step("Services work", func() {
 		foreign := s.service("foreign", "")
@@ -198,12 +214,21 @@ func (s *scene) byClass(preset string, values Values, agents bool) (served []*co
 		served = []*corev1.Service{spread, kept}
 	})
 	s.step("helm test", s.test)
+	s.step("upgrade under load", func() { s.upgrade(preset, values, s.through(served...)) })
 	return served
 }
 
-// k3s is uninstalled with the wish that its CLBs are deleted, which names the cluster.
+// k3s has a kube-proxy that nobody has restricted: the agents stand before it. It is uninstalled with the wish that its CLBs are
+// deleted, which names the cluster.
 func (s *scene) k3s() {
+	s.kubeProxy()
 	served := s.byClass("k3s", Values{"uninstall": Values{"deleteLoadBalancersOf": e2e.ClusterID}}, true)
+	// kube-proxy is to hold the health ports, and a pod cannot see whose processes they are.
+	events, err := s.Client.CoreV1().Events(shop).List(s.ctx, metav1.ListOptions{FieldSelector: "reason=FailedToStartServiceHealthcheck,involvedObject.uid=" + string(served[1].UID)})
+	s.must(err)
+	for _, e := range events.Items {
+		s.t.Errorf("beside kube-proxy an agent warns: %s", e.Message)
+	}
 	s.step("uninstall", s.uninstall)
 	for _, svc := range served {
 		if left := e2e.Balancers(s.state(), svc.UID); len(left) > 0 {
@@ -213,12 +238,20 @@ func (s *scene) k3s() {
 	s.delete(served...) // nothing holds them any more
 }
 
+// kubeProxy has kube-proxy serve all NodePorts, on every node.
+func (s *scene) kubeProxy() {
+	s.t.Helper()
+	for _, n := range s.Nodes() {
+		if n.Proxy != cluster.KubeProxy {
+			s.must(s.SetProxy(s.ctx, n.Name, cluster.KubeProxy))
+		}
+	}
+}
+
 // besideTKE has no agents: kube-proxy serves the NodePorts, as TKE has it. Its namespace takes nothing but what Pod Security
 // calls restricted.
 func (s *scene) besideTKE() {
-	for _, n := range s.Nodes() {
-		s.must(s.SetProxy(s.ctx, n.Name, cluster.KubeProxy))
-	}
+	s.kubeProxy()
 	s.namespace(Namespace, map[string]string{"pod-security.kubernetes.io/enforce": "restricted"})
 	served := s.byClass("beside-tke", nil, false)
 	s.delete(served...)
@@ -227,11 +260,12 @@ func (s *scene) besideTKE() {
 
 // agentOnly serves NodePorts and health check ports, for whichever controller of load balancers there is.
 func (s *scene) agentOnly() {
-	values := LabValues(build.ReleaseTag)
-	s.step("install", func() { s.must(s.Install(s.ctx, "agent-only", Values{"agent": values["agent"]})) })
+	values := Values{"agent": LabValues(build.ReleaseTag)["agent"]}
+	s.step("install", func() { s.must(s.Install(s.ctx, "agent-only", values)) })
 	s.rules(true)
+	spread, kept := s.service("spread", others), s.service("kept", others, e2e.Local)
+	n1, _ := s.Node("n1")
 	s.step("NodePorts work", func() {
-		spread, kept := s.service("spread", others), s.service("kept", others, e2e.Local)
 		s.web(map[string]int32{"n2": 0})
 		for _, n := range s.Nodes() {
 			s.awaitHealthPort(kept, n, n.Name == "n1")
@@ -239,13 +273,15 @@ func (s *scene) agentOnly() {
 				s.ask(target, 10)
 			}
 		}
-		n1, _ := s.Node("n1")
 		for _, target := range nodePorts(kept, n1.IP) {
 			s.checkClient(target, s.ask(target, 10), map[string]int{"n1": 1})
 		}
-		s.delete(spread, kept)
-		s.web(map[string]int32{"n2": 1})
 	})
+	s.step("upgrade under load", func() {
+		s.upgrade("agent-only", values, slices.Concat(nodePorts(spread, n1.IP), nodePorts(kept, n1.IP)))
+	})
+	s.delete(spread, kept)
+	s.web(map[string]int32{"n2": 1})
 	s.step("helm test", s.test)
 	s.step("uninstall", s.uninstall)
 }

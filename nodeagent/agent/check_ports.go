@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -33,7 +34,7 @@ func ports(ctx context.Context, mode Mode, services []nodeagent.Services) []Find
 		if owned[l.protocolPort].health {
 			l.who = func() string {
 				who := s.Owner()
-				if speaker := speaker(ctx, s.Port); strings.HasPrefix(who, sockets.Unnamed) && speaker != "" {
+				if speaker := speaker(ctx, "127.0.0.1", s.Port); strings.HasPrefix(who, sockets.Unnamed) && speaker != "" {
 					return speaker
 				}
 				return who
@@ -46,10 +47,10 @@ func ports(ctx context.Context, mode Mode, services []nodeagent.Services) []Find
 
 // speaker asks a health check port who answers there. In a pod of its own, as helm test runs it, a check cannot look into
 // processes, and would take the agent itself for somebody in its way. It is empty if nobody that we know answers.
-func speaker(ctx context.Context, port uint16) string {
+func speaker(ctx context.Context, host string, port uint16) string {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/", port), nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, fmt.Sprint(port))+"/", nil)
 	if err != nil {
 		return ""
 	}
@@ -62,10 +63,13 @@ func speaker(ctx context.Context, port uint16) string {
 	case server == healthcheck.Name:
 		return healthcheck.Name + " (by its answer)"
 	case server == "" && answer.Header.Get(healthcheck.Weight) != "":
-		return "kube-proxy (by its answer)"
+		return proxyByAnswer
 	}
 	return ""
 }
+
+// proxyByAnswer is what speaker says of kube-proxy.
+const proxyByAnswer = "kube-proxy (by its answer)"
 
 // listener is a process that listens; who it is costs a look at all processes, and is asked only for those that matter.
 type listener struct {

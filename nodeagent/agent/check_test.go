@@ -85,11 +85,11 @@ func TestWhoAnswersOnAHealthPort(t *testing.T) {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}))
 		at := netip.MustParseAddrPort(server.Listener.Addr().String())
-		if got := speaker(t.Context(), at.Port()); got != who {
+		if got := speaker(t.Context(), "127.0.0.1", at.Port()); got != who {
 			t.Errorf("with the headers %v the port belongs to %q, want %q", headers, got, who)
 		}
 		server.Close()
-		if got := speaker(t.Context(), at.Port()); got != "" {
+		if got := speaker(t.Context(), "127.0.0.1", at.Port()); got != "" {
 			t.Errorf("a closed port belongs to %q", got)
 		}
 	}

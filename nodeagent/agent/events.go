@@ -43,16 +43,25 @@ func (a *Agent) bindChanged(f *family, c healthcheck.BindChange) {
 			fmt.Sprintf("node %s answers on healthCheckNodePort %d (%s) again", a.config.NodeName, c.Port, f.runner.Family))
 		return
 	}
-	holder := sockets.Holder(c.Port)
 	a.metrics.unbound.WithLabelValues(f.label()).Inc()
-	if a.mode == Override && strings.HasPrefix(holder, "kube-proxy ") {
+	// A pod cannot name the processes of its node, and in k3s kube-proxy is a part of another program: its answer tells.
+	loopback := "127.0.0.1"
+	if f.runner.Family == corev1.IPv6Protocol {
+		loopback = "::1"
+	}
+	holder, speaker := sockets.Holder(c.Port), speaker(context.Background(), loopback, c.Port)
+	isProxy := strings.HasPrefix(holder, "kube-proxy ") || speaker == proxyByAnswer
+	if a.mode == Override && isProxy {
 		return // it is to hold the port, and does after all
 	}
-	if holder == "" {
+	switch {
+	case holder == "":
 		holder = "nobody that listens on TCP"
+	case speaker != "" && strings.HasPrefix(holder, sockets.Unnamed):
+		holder = speaker
 	}
 	hint := ""
-	if strings.HasPrefix(holder, "kube-proxy ") {
+	if isProxy {
 		hint = "; run kube-proxy with " + RestrictFlag + ", or this agent with --mode=override"
 	}
 	logger.Error(c.Err, "Health check port cannot be opened and is tried again", "heldBy", holder)

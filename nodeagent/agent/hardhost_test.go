@@ -64,6 +64,10 @@ func TestKubeProxyThatAnswersOtherwise(t *testing.T) {
 	nettest.Until(t, 10*time.Second, "the metric tells it", metric("1"))
 	s.put(true, "p1a rs", "p1b rs", "p1c rs")
 	nettest.Until(t, 10*time.Second, "the metric tells that they agree", metric("0"))
+	// Whatever the program is called (k3s-server, in k3s), the port is its own in this mode, and nobody is to be warned.
+	if eventSaid(s.API, "FailedToStartServiceHealthcheck", "")() {
+		t.Error("an Event warns that kube-proxy holds the health port, which it is to do")
+	}
 }
 
 // get asks a URL on a machine, "" if nobody answers.

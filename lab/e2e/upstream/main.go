@@ -36,6 +36,7 @@ func main() {
 	fs := flag.NewFlagSet("upstream", flag.ExitOnError)
 	fs.Usage = func() { fmt.Fprint(fs.Output(), usage); fs.PrintDefaults() }
 	all := fs.Bool("all", false, "run also the rolling-update specs and those that are known to fail: a quarter of an hour")
+	direct := fs.Bool("direct", false, "run every spec with pods as targets: directAccess is true in the controller's cloud config")
 	focus := fs.String("focus", "", "run only the specs that this regular expression matches, in one process")
 	proxy := cluster.NodeAgent
 	fs.Var(&proxy, "proxy", "who serves NodePorts on the nodes: agent (clb-node-agent) or kube-proxy")
@@ -51,6 +52,9 @@ func main() {
 	parts := divide(*all)
 	if *focus != "" {
 		parts = []part{{name: "focus", focus: *focus}}
+	}
+	for i := range parts {
+		parts[i].direct = parts[i].direct || *direct
 	}
 	if err := run(ctx, parts, proxy, *logs, *limit); err != nil {
 		fmt.Fprintln(os.Stderr, "upstream:", err)
@@ -81,17 +85,30 @@ func run(ctx context.Context, parts []part, proxy cluster.ProxyKind, logs string
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	begin := time.Now()
-	fmt.Fprintf(os.Stderr, "Running the specs in %d processes side by side.\n", len(parts))
 	results := make([][]spec, len(parts))
 	failures := make([]error, len(parts))
-	var together sync.WaitGroup
-	for i, p := range parts {
-		together.Go(func() {
-			results[i], failures[i] = runPart(ctx, lab, p, filepath.Join(reports, p.name))
-			fmt.Fprintf(os.Stderr, "  %5.0fs  %s: %d specs done\n", time.Since(begin).Seconds(), p.name, len(results[i]))
-		})
+	for _, direct := range []bool{false, true} {
+		var together sync.WaitGroup
+		running := 0
+		for i, p := range parts {
+			if p.direct != direct {
+				continue
+			}
+			if running++; running == 1 && direct {
+				if err := errors.Join(lab.StopController(ctx), lab.StartController(ctx, e2e.CloudConfig().With("directAccess", true))); err != nil {
+					return err
+				}
+			}
+			together.Go(func() {
+				results[i], failures[i] = runPart(ctx, lab, p, filepath.Join(reports, p.name))
+				fmt.Fprintf(os.Stderr, "  %5.0fs  %s: %d specs done\n", time.Since(begin).Seconds(), p.name, len(results[i]))
+			})
+		}
+		if running > 0 {
+			fmt.Fprintf(os.Stderr, "Running the specs in %d processes side by side, targets are %s.\n", running, map[bool]string{false: "nodes", true: "pods"}[direct])
+		}
+		together.Wait()
 	}
-	together.Wait()
 	var specs []spec
 	for _, r := range results {
 		specs = append(specs, r...)

@@ -17,7 +17,10 @@ import (
 const feature = `\[Feature:LoadBalancer\]`
 
 // part is what one process of the suite runs: the specs that match focus and do not match skip.
-type part struct{ name, focus, skip string }
+type part struct {
+	name, focus, skip string
+	direct            bool // the controller binds pods, as its cloud config says
+}
 
 // Regular expressions over spec names, by what they have in common. What no group names runs in the part "others", so
 // that a spec that a later Kubernetes brings is not left out.
@@ -25,14 +28,12 @@ const (
 	rolling = `should not have connectivity disruption during rolling update`
 	udp     = `type and ports of a UDP service|preserve UDP traffic` // bind fixed local ports: one process for all
 	local   = `LoadBalancers ExternalTrafficPolicy: Local`
+	direct  = `without NodePort` // nodes cannot be targets then
 )
 
-// known are specs that cannot pass yet, by a part of their name, each with the reason. They wait for ten minutes and more
+// known are specs that cannot pass yet, by a part of their name, each with the reason. They may wait for ten minutes and more
 // before they give up, so they run only when all are wanted. One that passes nevertheless is said so.
-var known = map[string]string{
-	"without NodePort": "needs targets that are pods (direct access): node targets need a NodePort",
-	"source ranges":    "spec.loadBalancerSourceRanges needs a security group of the CLB; the controller says in an Event that it is not supported yet",
-}
+var known = map[string]string{}
 
 // divide returns parts that take about the same time and together run every spec; unless all are wanted, without those
 // that take ten minutes and more, the rolling updates and the known ones. Each of those is a part of its own.
@@ -40,8 +41,9 @@ func divide(all bool) []part {
 	group := func(name, pattern string) part {
 		return part{name: name, focus: feature + ".*(" + pattern + ")|(" + pattern + ").*" + feature}
 	}
-	parts := []part{group("udp", udp), group("local", local)}
-	others := []string{udp, local, rolling}
+	parts := []part{group("udp", udp), group("local", local), group("direct", direct)}
+	parts[2].direct = true
+	others := []string{udp, local, rolling, direct}
 	for _, pattern := range slices.Sorted(maps.Keys(known)) {
 		others = append(others, pattern)
 		if all {
