@@ -89,6 +89,11 @@ churn: ## What clients lose while pods, nodes, policies and controllers change, 
 	@$(LAB) build --product
 	@cd lab/churn && go test -vet=off -count=1 -timeout 40m -args -full $(CHURN_FLAGS)
 
+.PHONY: rig
+rig: packages ## The node agent's tests with the real kube-proxy beside it: the same answers in every situation, from every place; what clients lose.
+	@[ -x .lab/bin/kube-proxy ] || $(LAB) build
+	go test -count=1 -timeout 30m -v ./nodeagent/agent -run 'KubeProxy|Affinity|UDPFlows|EitherProxy' -kube-proxy "$(CURDIR)/.lab/bin/kube-proxy"
+
 .PHONY: race
 race: ## The unit tests under the race detector (needs a C compiler).
 	CGO_ENABLED=1 go test -race ./...

