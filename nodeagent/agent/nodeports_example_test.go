@@ -143,7 +143,8 @@ func TestKubeProxyWritesWhatThePageShows(t *testing.T) {
 					}
 				}
 			}
-			return strings.Contains(got, "-j DNAT") && strings.Contains(got, "-j KUBE-POSTROUTING")
+			// Its tables come one after the other, and may come between our two looks.
+			return strings.Contains(got, "-A KUBE-FORWARD") && strings.Contains(got, "-j DNAT") && strings.Contains(got, "-j KUBE-POSTROUTING")
 		})
 		if *update {
 			if err := os.WriteFile("testdata/kube-proxy-"+node+".rules", []byte(got), 0o644); err != nil {
