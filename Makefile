@@ -91,7 +91,7 @@ churn: ## What clients lose while pods, nodes, policies and controllers change, 
 
 .PHONY: rig
 rig: packages ## The node agent's tests with the real kube-proxy beside it: the same answers in every situation, from every place; what clients lose.
-	@[ -x .lab/bin/kube-proxy ] || $(LAB) build
+	@[ -x .lab/bin/kube-proxy ] || { $(LAB) build; }
 	go test -count=1 -timeout 30m -v ./nodeagent/agent -run 'KubeProxy|Affinity|UDPFlows|EitherProxy' -kube-proxy "$(CURDIR)/.lab/bin/kube-proxy"
 
 .PHONY: race
@@ -121,7 +121,7 @@ bench: ## From an endpoint's change to the request at CLB, and what the decision
 
 .PHONY: bench-agent
 bench-agent: packages ## The node agent beside the real kube-proxy, as a table (AGENT_BENCH="-services 300 -ports 1,100" for a quick one).
-	@[ -x .lab/bin/kube-proxy ] || $(LAB) build
+	@[ -x .lab/bin/kube-proxy ] || { $(LAB) build; }
 	go test -run '^$$' -bench BesideKubeProxy -benchtime 1x -timeout 90m ./nodeagent/agent -kube-proxy "$(CURDIR)/.lab/bin/kube-proxy" $(AGENT_BENCH)
 
 .PHONY: e2e
