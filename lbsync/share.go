@@ -239,6 +239,23 @@ func (p Plan) Of(svc types.UID, actual, desired LoadBalancer) Plan {
 	}
 }
 
+// PlanOf returns what would be changed for a Service on the CLB that it shares if it did not ask for the plan only. unsure: see
+// Keep.
+func (s Snapshot) PlanOf(svc types.UID, unsure bool) Plan {
+	s.Services = slices.Clone(s.Services)
+	for i := range s.Services {
+		if s.Services[i].UID == svc {
+			s.Services[i].Options.PlanOnly = false
+		}
+	}
+	desired, _ := Desired(s)
+	desired = s.KeepPods(s.Actual, Complete(s.Actual, desired))
+	if unsure {
+		desired = s.Keep(s.Actual, desired)
+	}
+	return Diff(s.Actual, desired).Of(svc, s.Actual, desired)
+}
+
 // Has reports whether a Service has a listener on the CLB: the proof that it is served there.
 func (l LoadBalancer) Has(svc types.UID) bool {
 	name := ListenerName(string(svc))

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -23,7 +24,7 @@ import (
 const configVariable = "CLBSYNC_CLOUD_CONFIG"
 
 // kube reads the kubeconfig in the way of kubectl.
-func kube(place Place) (kubernetes.Interface, string, error) {
+func kube(place Place) (Cluster, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = place.Kubeconfig
 	overrides := &clientcmd.ConfigOverrides{CurrentContext: place.Context}
@@ -31,16 +32,20 @@ func kube(place Place) (kubernetes.Interface, string, error) {
 	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides)
 	namespace, _, err := loader.Namespace()
 	if err != nil {
-		return nil, "", fmt.Errorf("kubeconfig: %w", err)
+		return Cluster{}, fmt.Errorf("kubeconfig: %w", err)
 	}
 	cfg, err := loader.ClientConfig()
 	if err != nil {
-		return nil, "", fmt.Errorf("kubeconfig: %w", err)
+		return Cluster{}, fmt.Errorf("kubeconfig: %w", err)
 	}
 	cfg.UserAgent = "kubectl-clb/" + version.Version()
 	cfg.QPS, cfg.Burst = 50, 100
 	client, err := kubernetes.NewForConfig(cfg)
-	return client, namespace, err
+	if err != nil {
+		return Cluster{}, fmt.Errorf("kubeconfig: %w", err)
+	}
+	configs, err := dynamic.NewForConfig(cfg)
+	return Cluster{Client: client, Dynamic: configs, Namespace: namespace}, err
 }
 
 // open connects to the cloud of a cloud config, in the way of the controller.
@@ -79,6 +84,12 @@ func (c Client) Instances() controller.Instances {
 		i, found, err := c.InstanceByAddress(ctx, addr)
 		return i.ID, found, err
 	}
+}
+
+// Region returns the client for CLBs in another region, the same for the same one.
+func (c Client) Region(region string) (controller.Cloud, error) {
+	there, err := c.In(region)
+	return Client{there}, err
 }
 
 // config returns the path of the cloud config, "" if nobody says where it is.

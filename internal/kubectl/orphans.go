@@ -35,7 +35,7 @@ func (r *run) orphans() *cobra.Command {
 	c := r.sub("orphans", "", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 		ctx, cancel := context.WithTimeout(c.Context(), r.timeout)
 		defer cancel()
-		client, _, err := r.Kube(r.place)
+		cluster, err := r.Kube(r.place)
 		if err != nil {
 			return err
 		}
@@ -43,14 +43,14 @@ func (r *run) orphans() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		found, err := look(ctx, client, cloud, settings.ClusterID)
+		found, err := look(ctx, cluster.Client, cloud, settings.ClusterID)
 		if err != nil {
 			return err
 		}
 		if len(ids) == 0 {
 			return r.print(forPrograms(found, nil), orphansText(found, settings.ClusterID))
 		}
-		return r.remove(ctx, client, cloud, settings.ClusterID, found, ids, yes)
+		return r.remove(ctx, cluster.Client, cloud, settings.ClusterID, found, ids, yes)
 	})
 	c.Flags().StringSliceVar(&ids, "delete", nil, "IDs of orphans to delete, such as lb-2ab3c4d5")
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "delete without asking")

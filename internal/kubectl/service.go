@@ -34,14 +34,14 @@ type about struct {
 // read finds out about a Service. Without a cloud config it leaves out what the cloud has.
 func (r *run) read(ctx context.Context, name string) (about, error) {
 	var a about
-	client, namespace, err := r.Kube(r.place)
+	cluster, err := r.Kube(r.place)
 	if err != nil {
 		return a, err
 	}
-	if a.service, err = client.CoreV1().Services(namespace).Get(ctx, name, metav1.GetOptions{}); err != nil {
+	if a.service, err = cluster.Client.CoreV1().Services(cluster.Namespace).Get(ctx, name, metav1.GetOptions{}); err != nil {
 		return a, err
 	}
-	if a.events, err = eventsOf(ctx, client, a.service); err != nil {
+	if a.events, err = eventsOf(ctx, cluster.Client, a.service); err != nil {
 		return a, err
 	}
 	if r.config() == "" {
@@ -53,32 +53,37 @@ func (r *run) read(ctx context.Context, name string) (about, error) {
 		return a, err
 	}
 	a.looked = true
-	if a.finding, err = examine(ctx, client, cloud, settings, types.NamespacedName{Namespace: namespace, Name: name}); err != nil {
+	if a.finding, err = examine(ctx, cluster, cloud, settings, name); err != nil {
 		return a, err
 	}
-	if id := a.finding.Actual.Instance.ID; id != "" {
-		healths, err := cloud.Health(ctx, []string{id})
+	if i := a.finding.Actual.Instance; i.ID != "" {
+		there, err := cloud.Region(i.Region)
 		if err != nil {
 			return a, err
 		}
-		a.health = healths[id]
+		healths, err := there.Health(ctx, []string{i.ID})
+		if err != nil {
+			return a, err
+		}
+		a.health = healths[i.ID]
 	}
 	return a, nil
 }
 
 // examine asks the controller's own code, once.
-func examine(ctx context.Context, client kubernetes.Interface, cloud Cloud, settings lbsync.Settings, service types.NamespacedName) (lbsync.Finding, error) {
+func examine(ctx context.Context, cluster Cluster, cloud Cloud, settings lbsync.Settings, service string) (lbsync.Finding, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	settings.Gate.Enabled = false // the pods of the whole cluster are not needed for one answer
-	factory := informers.NewSharedInformerFactory(client, 0)
+	factory := informers.NewSharedInformerFactory(cluster.Client, 0)
 	defer factory.Shutdown()
 	defer cancel()
-	c, err := controller.New(controller.Config{Client: client, Informers: factory, Cloud: cloud, Settings: settings, Instances: cloud.Instances(), TargetQuota: cloud.Quota, DryRun: true})
+	c, err := controller.New(controller.Config{Client: cluster.Client, Dynamic: cluster.Dynamic, Informers: factory, Cloud: cloud, Regions: cloud.Region,
+		Settings: settings, Instances: cloud.Instances(), TargetQuota: cloud.Quota, DryRun: true})
 	if err != nil {
 		return lbsync.Finding{}, err
 	}
 	factory.StartWithContext(ctx)
-	return c.Examine(ctx, service)
+	return c.Examine(ctx, types.NamespacedName{Namespace: cluster.Namespace, Name: service})
 }
 
 // eventsOf returns the Events about a Service that the cluster still has.

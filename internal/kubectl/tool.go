@@ -19,6 +19,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/klog/v2"
 
@@ -39,6 +40,8 @@ type Cloud interface {
 	controller.Cloud
 	Owned(ctx context.Context, cluster string) ([]lbsync.Owned, error)
 	Quota(ctx context.Context) (targets int, err error)
+	// Region returns what the Cloud is, for CLBs in another region; that of its own is the Cloud itself.
+	Region(region string) (controller.Cloud, error)
 	Instances() controller.Instances
 }
 
@@ -47,10 +50,17 @@ type Tool struct {
 	In       io.Reader
 	Out, Err io.Writer
 	Now      func() time.Time
-	// Kube returns the client of a cluster, and the namespace to look in if no other is named.
-	Kube func(place Place) (client kubernetes.Interface, namespace string, err error)
+	// Kube connects to a cluster.
+	Kube func(place Place) (Cluster, error)
 	// Open reads a cloud config and connects to the cloud that it describes.
 	Open func(ctx context.Context, file string) (Cloud, lbsync.Settings, error)
+}
+
+// Cluster is a connection to a cluster.
+type Cluster struct {
+	Client    kubernetes.Interface
+	Dynamic   dynamic.Interface // for TkeServiceConfigs
+	Namespace string            // to look in if no other is named
 }
 
 // Place says which cluster and namespace are meant, in kubectl's flags. Empty fields are what kubectl takes then.

@@ -4,10 +4,12 @@ package kubectl
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -15,8 +17,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/clbsync/clbsync/clbsim"
@@ -25,18 +29,29 @@ import (
 	"github.com/clbsync/clbsync/internal/kubetest"
 	"github.com/clbsync/clbsync/lbsync"
 	"github.com/clbsync/clbsync/lbsync/clb"
+	"github.com/clbsync/clbsync/lbsync/serviceconfig"
 )
 
 // desk is a person at a terminal, with a cluster and a simulated cloud.
 type desk struct {
 	*testing.T
-	client *fake.Clientset
-	sim    *admin.Client
-	cloud  *clb.Client
-	now    time.Time
+	client  *fake.Clientset
+	configs *dynamicfake.FakeDynamicClient // knows the TkeServiceConfigs
+	sim     *admin.Client
+	cloud   *clb.Client
+	now     time.Time
 }
 
+// tkeServiceConfigs is what the cluster calls them.
+var tkeServiceConfigs = schema.GroupVersionResource{Group: serviceconfig.Group, Version: serviceconfig.Version, Resource: serviceconfig.Resource}
+
 func atDesk(t *testing.T, test func(d desk), objects ...runtime.Object) {
+	t.Helper()
+	atDeskWith(t, func(*clbsim.Config) {}, test, objects...)
+}
+
+// atDeskWith is atDesk with another cloud.
+func atDeskWith(t *testing.T, change func(*clbsim.Config), test func(d desk), objects ...runtime.Object) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		cfg := clbsim.Example()
@@ -48,6 +63,7 @@ func atDesk(t *testing.T, test func(d desk), objects ...runtime.Object) {
 			{ID: "lb-theirs01", Name: "theirs", Tags: lbsync.Owner{ClusterID: "cls-other", ServiceUID: "old"}.Tags()},
 			{ID: "lb-web00001", Name: "cls-demo_default_web", Tags: lbsync.Owner{ClusterID: "cls-demo", ServiceUID: "web"}.Tags()},
 		}
+		change(&cfg)
 		sim, err := clbsim.New(cfg)
 		if err != nil {
 			t.Fatal(err)
@@ -63,7 +79,16 @@ func atDesk(t *testing.T, test func(d desk), objects ...runtime.Object) {
 		for _, n := range kubetest.Nodes(3) {
 			objects = append(objects, n)
 		}
+		var configs []runtime.Object
+		objects = slices.DeleteFunc(slices.Clone(objects), func(o runtime.Object) bool {
+			_, is := o.(*unstructured.Unstructured)
+			if is {
+				configs = append(configs, o)
+			}
+			return is
+		})
 		d.client = fake.NewClientset(objects...)
+		d.configs = dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{tkeServiceConfigs: serviceconfig.Kind + "List"}, configs...)
 		test(d)
 	})
 }
@@ -74,11 +99,8 @@ func (d desk) run(answer string, args ...string) (out, complaint string, code in
 	var stdout, stderr bytes.Buffer
 	tool := New(strings.NewReader(answer), &stdout, &stderr)
 	tool.Now = func() time.Time { return d.now }
-	tool.Kube = func(place Place) (kubernetes.Interface, string, error) {
-		if place.Namespace != "" {
-			return d.client, place.Namespace, nil
-		}
-		return d.client, "default", nil
+	tool.Kube = func(place Place) (Cluster, error) {
+		return Cluster{Client: d.client, Dynamic: d.configs, Namespace: cmp.Or(place.Namespace, "default")}, nil
 	}
 	tool.Open = func(_ context.Context, file string) (Cloud, lbsync.Settings, error) {
 		if file != "cloud.yaml" {
@@ -172,7 +194,7 @@ func (d desk) writes() []string {
 			out = append(out, c.Action)
 		}
 	}
-	for _, a := range d.client.Actions() {
+	for _, a := range append(d.client.Actions(), d.configs.Actions()...) {
 		if v := a.GetVerb(); v != "get" && v != "list" && v != "watch" {
 			out = append(out, v+" "+a.GetResource().Resource)
 		}

@@ -32,6 +32,7 @@ type told struct {
 type toldCLB struct {
 	ID        string            `json:"id"`
 	Name      string            `json:"name,omitempty"`
+	Region    string            `json:"region,omitempty"` // if it is not the cluster's
 	Internal  bool              `json:"internal"`
 	Ours      bool              `json:"ours"` // its tags prove that it was made for the Service
 	Addresses []string          `json:"addresses,omitempty"`
@@ -97,7 +98,7 @@ func (a about) value(now time.Time) told {
 
 func (a about) balancer() *toldCLB {
 	i := a.finding.Actual.Instance
-	out := &toldCLB{ID: i.ID, Name: i.Name, Internal: i.Internal, Tags: i.Tags, Settings: i.Attributes.String(),
+	out := &toldCLB{ID: i.ID, Name: i.Name, Region: i.Region, Internal: i.Internal, Tags: i.Tags, Settings: i.Attributes.String(),
 		Ours: a.finding.Desired.Instance.Owner.Owns(i.Tags)}
 	for _, vip := range i.VIPs {
 		out.Addresses = append(out.Addresses, vip.String())
@@ -112,7 +113,7 @@ func (a about) listeners() []toldListener {
 	f := a.finding
 	var out []toldListener
 	for _, k := range slices.SortedFunc(maps.Keys(f.Actual.Listeners), func(a, b lbsync.ListenerKey) int {
-		return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol))
+		return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.String(), b.String()))
 	}) {
 		l := f.Actual.Listeners[k]
 		one := toldListener{Listener: k.String(), ID: l.ID, Ours: l.Ours(), Check: l.Check.String()}
@@ -200,6 +201,9 @@ func (v told) aboutCLB(b *strings.Builder, a about) {
 		kind := "public"
 		if v.CLB.Internal {
 			kind = "internal"
+		}
+		if v.CLB.Region != "" {
+			kind += " in " + v.CLB.Region
 		}
 		whose := "made for this Service, and goes with it"
 		if !v.CLB.Ours {

@@ -37,6 +37,9 @@ func (c *Controller) Examine(ctx context.Context, service types.NamespacedName) 
 	}
 	c.resolve(ctx)
 	c.quota.first(ctx)
+	if err := c.inquire(ctx, svc); err != nil {
+		return lbsync.Finding{Failure: err}, nil
+	}
 	r := newState()
 	defer r.clear()
 	if r.cloud, err = c.cloudOf(svc); err != nil {
@@ -96,8 +99,20 @@ func (c *Controller) examineShared(ctx context.Context, cloud Cloud, svc *corev1
 		}
 	}
 	f.Actual, f.Desired = actual.Of(svc.UID, desired), desired.Of(svc.UID, lbsync.LoadBalancer{})
-	f.Plan = lbsync.Diff(actual, desired).Of(svc.UID, actual, desired)
+	f.Plan = snap.PlanOf(svc.UID, unsure)
 	return f
+}
+
+// inquire reads what a controller that runs follows by and by: the Secrets that the Service names, and the TkeServiceConfigs of
+// all Services that decide about its CLB. It reads them by name: who asks need not have the right to list them.
+func (c *Controller) inquire(ctx context.Context, svc *corev1.Service) error {
+	all, err := c.companions(svc)
+	if err != nil {
+		return err
+	}
+	c.secrets.reader = "you"
+	c.secrets.read(ctx, svc, true)
+	return c.configs.read(ctx, all)
 }
 
 // resolve looks the instances of nodes up, as far as that is possible in a short while.

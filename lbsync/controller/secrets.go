@@ -4,6 +4,7 @@ package controller
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -31,6 +32,7 @@ const (
 type secrets struct {
 	get     func(ctx context.Context, namespace, name string) (*corev1.Secret, error)
 	changed func(types.NamespacedName) // somebody has to look at the Services that name it
+	reader  string                     // who reads, for people
 
 	mu    sync.Mutex
 	known map[types.NamespacedName]secretRead
@@ -53,7 +55,8 @@ func newSecrets(c *Controller) *secrets {
 				}
 			}
 		},
-		known: map[types.NamespacedName]secretRead{},
+		known:  map[types.NamespacedName]secretRead{},
+		reader: "the controller",
 	}
 }
 
@@ -119,7 +122,7 @@ func (s *secrets) look(ctx context.Context, name types.NamespacedName) (changed 
 	case apierrors.IsNotFound(err):
 		now = lbsync.SecretOf(nil)
 	case apierrors.IsForbidden(err):
-		now = lbsync.Secret{Problem: "must not be read by the controller; grant it the verb get on secrets"}
+		now = lbsync.Secret{Problem: fmt.Sprintf("must not be read by %s; grant it the verb get on secrets", s.reader)}
 	default:
 		klog.FromContext(ctx).Error(err, "A Secret cannot be read, what is known of it stays", "secret", name)
 		return false

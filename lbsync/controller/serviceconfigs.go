@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/dynamicinformer"
@@ -120,6 +121,46 @@ func (f *configs) run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// read looks up the objects that Services name, one by one and by name, in the place of run: it is for a program that asks once.
+func (f *configs) read(ctx context.Context, services []*corev1.Service) error {
+	named := map[types.NamespacedName]bool{}
+	for _, svc := range services {
+		if name := configNamed(svc); name != "" {
+			named[types.NamespacedName{Namespace: svc.Namespace, Name: name}] = true
+		}
+	}
+	if f == nil || len(named) == 0 {
+		return nil
+	}
+	known, err := f.served(ctx)
+	switch {
+	case err != nil:
+		return fmt.Errorf("whether the cluster knows TkeServiceConfigs: %w", err)
+	case !known:
+		close(f.settled)
+		return nil
+	}
+	found := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
+	for at := range named {
+		object, err := f.client.Resource(configResource).Namespace(at.Namespace).Get(ctx, at.Name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err == nil {
+			err = found.Add(object)
+		}
+		if err != nil {
+			return fmt.Errorf("TkeServiceConfig %s: %w", at, err)
+		}
+	}
+	synced := make(chan struct{})
+	close(synced)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lister, f.synced = cache.NewGenericLister(found, configResource.GroupResource()), synced
+	return nil
 }
 
 // served reports whether the cluster knows the kind.

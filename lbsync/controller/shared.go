@@ -37,6 +37,7 @@ type sharing struct {
 	due     due
 	parties []*party
 	snap    lbsync.Snapshot
+	unsure  bool // the instance of some node has never been answered
 	desired lbsync.LoadBalancer
 	skips   []lbsync.Skip
 	step    lbsync.Step
@@ -227,14 +228,13 @@ func (s *sharing) pursue(ctx context.Context, begun time.Time) error {
 		r.follow(p.seat, s.policyOf(p.Service), *r.actual)
 		s.secrets.read(ctx, p.Service.Service, s.due.changed)
 	}
-	unsure, err := s.look()
-	if err != nil {
+	if err := s.look(); err != nil {
 		return err
 	}
 	if !s.dryRun {
 		s.prepareAll(ctx)
 		s.claimTag(ctx)
-		if unsure, err = s.look(); err != nil {
+		if err := s.look(); err != nil {
 			return err
 		}
 	}
@@ -244,7 +244,7 @@ func (s *sharing) pursue(ctx context.Context, begun time.Time) error {
 	s.skips = append(s.skips, lbsync.Foreign(actual, s.desired)...)
 	s.skips = append(s.skips, r.tag...)
 	s.desired = s.snap.KeepPods(actual, s.desired)
-	if unsure {
+	if s.unsure {
 		s.desired = s.snap.Keep(actual, s.desired)
 	}
 	leftOut, refusals := r.leftOut(actual, s.desired, begun)
@@ -277,7 +277,7 @@ func (s *sharing) pursue(ctx context.Context, begun time.Time) error {
 }
 
 // look computes what the CLB should be.
-func (s *sharing) look() (unsure bool, err error) {
+func (s *sharing) look() (err error) {
 	var services []lbsync.Service
 	left := maps.Clone(s.r.left)
 	for _, p := range s.parties {
@@ -287,15 +287,15 @@ func (s *sharing) look() (unsure bool, err error) {
 		}
 		services = append(services, p.Service)
 	}
-	if s.snap, unsure, err = s.snapshot(s.r.actual, services...); err != nil {
-		return false, err
+	if s.snap, s.unsure, err = s.snapshot(s.r.actual, services...); err != nil {
+		return err
 	}
 	s.snap.Existing, s.snap.Actual, s.snap.Left = s.key.Name, *s.r.actual, left
 	s.desired, s.skips = lbsync.Desired(s.snap)
 	for _, p := range s.parties {
 		p.stays = p.err == nil && s.snap.Stays(p.Service)
 	}
-	return unsure, nil
+	return nil
 }
 
 // prepareAll makes sure that every Service outlives its listeners.
@@ -456,22 +456,9 @@ func (s *sharing) finding(p *party, found bool, failure error) lbsync.Finding {
 		}
 	}
 	if found && (f.PlanOnly || s.dryRun) {
-		f.Plan = s.planOf(p)
+		f.Plan = s.snap.PlanOf(p.UID, s.unsure)
 	}
 	return f
-}
-
-// planOf returns what would be changed for a Service that wants to see the plan only.
-func (s *sharing) planOf(p *party) lbsync.Plan {
-	snap := s.snap
-	snap.Services = slices.Clone(snap.Services)
-	for i := range snap.Services {
-		if snap.Services[i].UID == p.UID {
-			snap.Services[i].Options.PlanOnly = false
-		}
-	}
-	desired, _ := lbsync.Desired(snap)
-	return lbsync.Diff(snap.Actual, desired).Of(p.UID, snap.Actual, desired)
 }
 
 // letGo releases a Service that has nothing here any more, and the CLB, when it is the last.
@@ -517,20 +504,31 @@ func (r *state) waitsOf(waits []lbsync.Wait, s *seat, actual, desired lbsync.Loa
 	return slices.DeleteFunc(slices.Clone(waits), func(w lbsync.Wait) bool { return lbsync.Whose(w.Listener, actual, desired) != s.service.UID })
 }
 
+// companions returns a Service and those that share its CLB.
+func (c *Controller) companions(svc *corev1.Service) ([]*corev1.Service, error) {
+	k := keyOf(svc)
+	all := []*corev1.Service{svc}
+	if !shared(k) {
+		return all, nil
+	}
+	found, err := c.members.ByIndex(byCLB, k.Name)
+	if err != nil {
+		return nil, err
+	}
+	for _, obj := range found {
+		if other := obj.(*corev1.Service); other.UID != svc.UID && c.concerns(other) {
+			all = append(all, other)
+		}
+	}
+	return all, nil
+}
+
 // snapshotOf returns all that decides about the CLB of a Service, as the caches have it now, for others than the workers.
 func (c *Controller) snapshotOf(svc *corev1.Service, actual lbsync.LoadBalancer) (snap lbsync.Snapshot, own lbsync.Service, unsure bool, err error) {
 	k := keyOf(svc)
-	all := []*corev1.Service{svc}
-	if shared(k) {
-		found, err := c.members.ByIndex(byCLB, k.Name)
-		if err != nil {
-			return snap, own, false, err
-		}
-		for _, obj := range found {
-			if other := obj.(*corev1.Service); other.UID != svc.UID && c.concerns(other) {
-				all = append(all, other)
-			}
-		}
+	all, err := c.companions(svc)
+	if err != nil {
+		return snap, own, false, err
 	}
 	services := make([]lbsync.Service, len(all))
 	for i, one := range all {

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kubectl
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	clienttesting "k8s.io/client-go/testing"
+	"sigs.k8s.io/yaml"
+
+	"github.com/clbsync/clbsync/clbsim"
+	"github.com/clbsync/clbsync/internal/kubetest"
+	"github.com/clbsync/clbsync/lbsync"
+	"github.com/clbsync/clbsync/lbsync/annotation"
+	"github.com/clbsync/clbsync/lbsync/serviceconfig"
+)
+
+// secured is a Service whose listener needs a certificate from a Secret, and settings from a TkeServiceConfig.
+func secured(name string, mods ...func(*corev1.Service)) *corev1.Service {
+	return kubetest.Service(name, append([]func(*corev1.Service){
+		kubetest.Annotation(annotation.ServiceConfig, "tuned"),
+		kubetest.Annotation(annotation.SpecifyProtocol, `{"80":{"protocol":["TCP_SSL"],"tls":"cert"}}`)}, mods...)...)
+}
+
+func tuned(t *testing.T) *unstructured.Unstructured {
+	t.Helper()
+	var spec map[string]any
+	if err := yaml.Unmarshal([]byte("loadBalancer:\n  l4Listeners:\n  - protocol: TCP_SSL\n    port: 80\n    scheduler: LEAST_CONN\n"), &spec); err != nil {
+		t.Fatal(err)
+	}
+	o := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
+	o.SetGroupVersionKind(tkeServiceConfigs.GroupVersion().WithKind(serviceconfig.Kind))
+	o.SetNamespace("default")
+	o.SetName("tuned")
+	return o
+}
+
+func certificate() *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "cert", UID: "cert"}, Data: map[string][]byte{"qcloud_cert_id": []byte("certRSA1")}}
+}
+
+// known has the cluster know the kind TkeServiceConfig.
+func (d desk) known() {
+	d.client.Resources = append(d.client.Resources, &metav1.APIResourceList{GroupVersion: tkeServiceConfigs.GroupVersion().String(), APIResources: []metav1.APIResource{{Name: tkeServiceConfigs.Resource}}})
+}
+
+// reads are how the commands have read Secrets and TkeServiceConfigs.
+func (d desk) reads() string {
+	var out []string
+	for _, a := range append(d.client.Actions(), d.configs.Actions()...) {
+		if r := a.GetResource().Resource; r == "secrets" || r == tkeServiceConfigs.Resource {
+			what := a.GetVerb() + " " + r
+			if get, one := a.(clienttesting.GetAction); one {
+				what += " " + get.GetName()
+			}
+			out = append(out, what)
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+func TestPlanReadsWhatAServiceNames(t *testing.T) {
+	objects := []runtime.Object{secured("web"), certificate(), tuned(t), kubetest.Slice("web", kubetest.Ready("n2", "10.1.2.1"))}
+	atDesk(t, func(d desk) {
+		d.known()
+		d.golden("plan-named", "", exitChanges, "plan", "web", "--cloud-config", "cloud.yaml")
+		if got, want := d.reads(), "get secrets cert, get tkeserviceconfigs tuned"; got != want {
+			d.Errorf("it reads by %s, want %s", got, want)
+		}
+		if w := d.writes(); len(w) > 0 {
+			d.Errorf("writes: %v", w)
+		}
+	}, objects...)
+}
+
+func TestExplainSaysWhatOfThatIsMissing(t *testing.T) {
+	service := secured("web")
+	for name, c := range map[string]struct {
+		objects []runtime.Object
+		prepare func(d desk)
+		say     []string
+	}{
+		"neither object": {[]runtime.Object{service}, desk.known, []string{"TkeServiceConfig tuned, which the annotation", "does not exist", "CertificateUnknown"}},
+		"no such kind":   {[]runtime.Object{service, certificate()}, func(desk) {}, []string{"the cluster does not know the kind", "certRSA1"}},
+		"no right to read the Secret": {[]runtime.Object{service, certificate(), tuned(t)}, func(d desk) {
+			d.known()
+			d.client.PrependReactor("get", "secrets", func(clienttesting.Action) (bool, runtime.Object, error) {
+				return true, nil, apierrors.NewForbidden(corev1.Resource("secrets"), "cert", nil)
+			})
+		}, []string{"must not be read by you"}},
+		"no right to read the TkeServiceConfig": {[]runtime.Object{service, certificate(), tuned(t)}, func(d desk) {
+			d.known()
+			d.configs.PrependReactor("get", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
+				return true, nil, apierrors.NewForbidden(tkeServiceConfigs.GroupResource(), "tuned", nil)
+			})
+		}, []string{"could not be read: TkeServiceConfig default/tuned: ", "forbidden"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			atDesk(t, func(d desk) {
+				c.prepare(d)
+				out, complaint, code := d.run("", "explain", "web", "--cloud-config", "cloud.yaml")
+				if code != 0 {
+					d.Errorf("exit code %d: %s", code, complaint)
+				}
+				for _, part := range c.say {
+					if !strings.Contains(out, part) {
+						d.Errorf("%q is not in the answer:\n%s", part, out)
+					}
+				}
+			}, c.objects...)
+		})
+	}
+}
+
+// shanghai adds a region to the cloud, with a CLB of the Service web in it.
+func shanghai(c *clbsim.Config) {
+	c.Regions = append(c.Regions, "ap-shanghai")
+	c.VPCs = append(c.VPCs, clbsim.VPC{ID: "vpc-shanghai", Region: "ap-shanghai", CIDRs: []netip.Prefix{netip.MustParsePrefix("172.16.0.0/16")}})
+	c.LoadBalancers = []clbsim.ExistingLoadBalancer{{ID: "lb-far00001", Name: "cls-demo_default_web", VPC: "vpc-shanghai", Tags: lbsync.Owner{ClusterID: "cls-demo", ServiceUID: "web"}.Tags()}}
+}
+
+func TestExplainLooksIntoTheRegionOfTheCLB(t *testing.T) {
+	svc := kubetest.Service("web", kubetest.Annotation(annotation.CrossRegion, "ap-shanghai"))
+	atDeskWith(t, shanghai, func(d desk) {
+		d.golden("explain-region", "", 0, "explain", "web", "--cloud-config", "cloud.yaml")
+	}, svc, kubetest.Slice("web", kubetest.Ready("n2", "10.1.2.1")))
+}
+
+func TestPlanOfASharedServiceThatWantsToSeeIt(t *testing.T) {
+	atDeskWith(t, func(c *clbsim.Config) {
+		c.LoadBalancers = []clbsim.ExistingLoadBalancer{{ID: "lb-shared01", Name: "by hand"}}
+	}, func(d desk) {
+		d.golden("plan-shared", "", exitChanges, "plan", "web", "--cloud-config", "cloud.yaml")
+	}, kubetest.Service("web", kubetest.Annotation(annotation.ExistingID, "lb-shared01"), kubetest.Annotation(annotation.Mode, "plan")),
+		kubetest.Slice("web", kubetest.Ready("n2", "10.1.2.1")))
+}
