@@ -12,9 +12,13 @@ const nameMax = 80
 
 // Desired returns the CLB that the snapshot's Services should have, and what was left out or changed, and
 // why. It is total: whatever is wrong with a manifest becomes a Skip and costs only what it touches. If
-// Blocked(skips), the CLB is not to be changed at all.
+// Blocked(skips), the CLB is not to be changed at all. There may be no Services on a CLB that somebody made: while the API server
+// refuses what is written to them, say.
 func Desired(s Snapshot) (LoadBalancer, []Skip) {
-	first := s.Services[0]
+	first := Service{Service: &corev1.Service{}}
+	if len(s.Services) > 0 {
+		first = s.Services[0]
+	}
 	instance, skips := s.instance(first)
 	lb := LoadBalancer{
 		Instance:  instance,
@@ -32,6 +36,7 @@ func Desired(s Snapshot) (LoadBalancer, []Skip) {
 	}
 	var hosts *Hosts
 	var parts []part
+	uses := false
 	for _, svc := range s.Services {
 		if svc.Leaving || !s.Settings.Wants(svc.Service) {
 			if s.Existing != "" && (svc.Options.Skip || svc.Options.PlanOnly) {
@@ -55,12 +60,14 @@ func Desired(s Snapshot) (LoadBalancer, []Skip) {
 			p.lb = s.Actual.Of(svc.UID, LoadBalancer{})
 			skips = append(skips, own...)
 		default:
+			uses = true
 			skips = append(skips, of(svc, append(s.service(&p.lb, svc, hosts), s.adoption(svc)...))...)
 		}
 		parts = append(parts, p)
 	}
 	if s.Existing != "" {
 		skips = append(skips, s.share(&lb, parts)...)
+		lb.Instance.UsedBy = s.usedBy(lb, uses)
 	}
 	if lb.Present && first.Options.ExistingID == "" {
 		ranges, _ := SourceRanges(first)

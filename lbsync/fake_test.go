@@ -44,6 +44,26 @@ func (f *fakeCloud) ModifyLoadBalancer(_ context.Context, c InstanceChange) erro
 	return nil
 }
 
+func (f *fakeCloud) Tag(_ context.Context, lb, key, value string) error {
+	if lb != f.lb.Instance.ID || f.lb.Instance.Tags[TagCreatedBy] != "" {
+		return fmt.Errorf("CLB %s is not there, or was made for a Service", lb)
+	}
+	tags := map[string]string{key: value}
+	for k, v := range f.lb.Instance.Tags {
+		if k != key {
+			tags[k] = v
+		}
+	}
+	f.lb.Instance.Tags = tags
+	return nil
+}
+
+func (f *fakeCloud) Untag(ctx context.Context, lb, key string) error {
+	err := f.Tag(ctx, lb, key, "")
+	delete(f.lb.Instance.Tags, key)
+	return err
+}
+
 func (f *fakeCloud) CreateListeners(_ context.Context, lb string, listeners []Listener) ([]string, error) {
 	var ids []string
 	for _, l := range listeners {

@@ -30,6 +30,10 @@ type Instance struct {
 	Domain   string            // actual only; empty for a CLB that has VIPs
 	NatIPv6  netip.Addr        // actual only: the address of a NAT64 CLB; zero: it is none
 
+	// UsedBy (desired only) is what the tag tke-clusterId of a CLB that somebody made is to say: the cluster that uses it, "" for
+	// none. nil: it stays as it is.
+	UsedBy *string
+
 	// Order is what CLB takes only when it is created: desired what is asked for, nil nothing; actual as much of it as
 	// CLB tells, nil nothing. Nobody may change it.
 	Order *Order
@@ -66,6 +70,9 @@ const (
 	AttributeDeleteProtect  Attribute = "delete protection"
 	AttributeSnatPro        Attribute = "SnatPro"
 	AttributeBandwidth      Attribute = "bandwidth"
+
+	// AttributeUsedBy is none of the Attributes: it is Instance.UsedBy in a Refusal.
+	AttributeUsedBy Attribute = "tag " + TagCluster
 )
 
 // attributes is all of them, in the order in which they are changed: what restricts comes first.

@@ -123,6 +123,7 @@ func Next(actual, desired LoadBalancer, seen Observation, t Timing) Step {
 	}
 	step := Step{Plan: Plan{
 		ModifyInstance:  all.ModifyInstance,
+		Tag:             all.Tag,
 		CreateListeners: all.CreateListeners,
 		ModifyListeners: all.ModifyListeners,
 		DeleteListeners: all.DeleteListeners,

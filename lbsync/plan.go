@@ -16,6 +16,7 @@ import (
 type Plan struct {
 	Create          *Instance       // nil: there is one already, or none is wanted
 	ModifyInstance  *InstanceChange // nil: its attributes stay
+	Tag             *TagChange      // nil: the CLB's tags stay
 	CreateListeners []Listener
 	ModifyListeners []ListenerChange
 	Register        []Change
@@ -38,7 +39,7 @@ type ListenerChange struct{ From, To Listener }
 
 // Empty reports whether the plan changes nothing.
 func (p Plan) Empty() bool {
-	return p.Create == nil && p.Delete == nil && p.ModifyInstance == nil && len(p.CreateListeners)+len(p.ModifyListeners)+len(p.DeleteListeners)+
+	return p.Create == nil && p.Delete == nil && p.ModifyInstance == nil && p.Tag == nil && len(p.CreateListeners)+len(p.ModifyListeners)+len(p.DeleteListeners)+
 		len(p.Register)+len(p.Reweight)+len(p.Deregister) == 0
 }
 
@@ -54,6 +55,9 @@ func (p Plan) String() string {
 		for _, l := range p.ModifyInstance.lines() {
 			line("%s", l)
 		}
+	}
+	if p.Tag != nil && p.Tag.To != "" {
+		line("%s", p.Tag)
 	}
 	first, last := p.deletions()
 	for _, l := range first {
@@ -82,6 +86,9 @@ func (p Plan) String() string {
 	}
 	for _, l := range last {
 		line("- %s", l.what())
+	}
+	if p.Tag != nil && p.Tag.To == "" {
+		line("%s", p.Tag)
 	}
 	if p.Delete != nil {
 		line("- clb %s", p.Delete.ID)
@@ -132,6 +139,7 @@ func Diff(actual, desired LoadBalancer) Plan {
 		p.Delete.Owner = desired.Instance.Owner
 	case desired.Present:
 		p.ModifyInstance = diffAttributes(actual.Instance, desired.Instance)
+		p.Tag = diffTag(actual.Instance, desired.Instance)
 	}
 	p.diffListeners(actual, desired)
 	p.diffTargets(actual, desired)
@@ -146,6 +154,10 @@ func (p Plan) Without(r Refusals) Plan {
 	targets, listeners := map[Binding]bool{}, map[ListenerKey]bool{}
 	for _, one := range r {
 		switch {
+		case one.Attribute == AttributeUsedBy:
+			if p.Tag != nil && p.Tag.To == one.Value {
+				p.Tag = nil
+			}
 		case one.Attribute != "":
 			if c := p.ModifyInstance; c != nil && c.To.Text(one.Attribute) == one.Value {
 				p.ModifyInstance = c.without(one.Attribute)
@@ -291,6 +303,9 @@ type API interface {
 	CreateLoadBalancer(ctx context.Context, want Instance) (Instance, error)
 	// ModifyLoadBalancer changes the attributes of a CLB that is ours.
 	ModifyLoadBalancer(ctx context.Context, change InstanceChange) error
+	// Tag sets a tag of a CLB; Untag removes it, and succeeds if it is gone already.
+	Tag(ctx context.Context, lb, key, value string) error
+	Untag(ctx context.Context, lb, key string) error
 	// CreateListeners returns their IDs, in the same order; "" for those that were refused. The listeners are all rules or
 	// none is; the ID of a rule is that of its parent on the way in.
 	CreateListeners(ctx context.Context, lb string, listeners []Listener) (ids []string, err error)
@@ -326,7 +341,7 @@ func (p Plan) Apply(ctx context.Context, api API, actual LoadBalancer) (LoadBala
 	}
 	first, last := p.deletions()
 	for _, part := range []func(context.Context, API, *LoadBalancer) error{
-		deletion(first), p.creation(false), p.modification(false), p.creation(true), p.modification(true), p.applyTargets, deletion(last),
+		p.mark, deletion(first), p.creation(false), p.modification(false), p.creation(true), p.modification(true), p.applyTargets, deletion(last), p.unmark,
 	} {
 		if err := refused.gather(part(ctx, api, &now)); err != nil {
 			return now, err

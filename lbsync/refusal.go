@@ -70,6 +70,10 @@ func (r Refusal) Same(o Refusal) bool {
 // Of reports whether it still matters: desired asks for what was refused, or the target is there and may be to go,
 // which is asked for by leaving it out.
 func (r Refusal) Of(actual, desired LoadBalancer) bool {
+	if r.Attribute == AttributeUsedBy {
+		used := desired.Instance.UsedBy
+		return used != nil && *used == r.Value
+	}
 	if r.Attribute != "" {
 		return desired.Instance.Text(r.Attribute) == r.Value
 	}
@@ -94,6 +98,9 @@ func (r Refusals) exposes() bool {
 
 // Skip says to the Service's author what is left out.
 func (r Refusal) Skip() Skip {
+	if r.Attribute == AttributeUsedBy {
+		return r.notTagged()
+	}
 	if r.Attribute == AttributeSourceRanges {
 		return Skip{Object: r.Object(), Reason: Refused, Warning: true,
 			Message: fmt.Sprintf("The %s was refused: what is bound stays, and no listener is opened that is not there yet: %v", r.Object(), r.Err)}
@@ -122,6 +129,12 @@ func (r Refusals) Without(actual, desired LoadBalancer) LoadBalancer {
 	}
 	out := desired.Clone()
 	for _, one := range r {
+		if one.Attribute == AttributeUsedBy {
+			if used := out.Instance.UsedBy; used != nil && *used == one.Value {
+				out.Instance.UsedBy = nil
+			}
+			continue
+		}
 		if one.Attribute != "" {
 			one.withoutAttribute(actual, &out)
 			continue

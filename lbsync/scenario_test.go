@@ -30,6 +30,8 @@ import (
 // the stage before kind by kind, and NAME.want, the golden: every step from the CLB that the stage before left, with
 // the time that passes while a step waits. The line "# no endpoints" takes the slices away. Health is what CLB would say after Settle; a target that the
 // comment line "# dead: HOST…" of a stage names is unhealthy in it; "# no instance: NODE…" names nodes that were looked up and have none; "# quota: N" is how many targets a listener may have; "# for: 20s" ends a stage after that time, whatever still waits.
+// "# made: ID" begins with a CLB that a person made, which has a listener TCP:22 of theirs, and "# left: UID" with a listener TCP:80 on it
+// that a Service of this cluster left behind.
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -99,6 +101,15 @@ func (w *world) load(t *testing.T, data []byte) {
 			for n := range strings.FieldsSeq(names) {
 				w.snapshot.Instances[n] = ""
 			}
+		}
+		if id, ok := strings.CutPrefix(line, "# made: "); ok {
+			w.make(strings.TrimSpace(id))
+		}
+		if uid, ok := strings.CutPrefix(line, "# left: "); ok {
+			k := ListenerKey{Protocol: TCP, Port: 80}
+			w.cloud.lb.Listeners[k] = Listener{ListenerKey: k, ID: "lbl-left", Name: ListenerName(strings.TrimSpace(uid))}
+			w.cloud.lb.Instance.Tags = map[string]string{TagCluster: w.snapshot.Settings.ClusterID}
+			w.actual = w.cloud.lb.Clone()
 		}
 		if quota, ok := strings.CutPrefix(line, "# quota: "); ok {
 			if _, err := fmt.Sscan(quota, &w.snapshot.TargetQuota); err != nil {
@@ -199,6 +210,15 @@ func (w *world) load(t *testing.T, data []byte) {
 	}
 }
 
+// make puts a CLB into the cloud that a person made and that the Services share.
+func (w *world) make(id string) {
+	theirs := ListenerKey{Protocol: TCP, Port: 22}
+	w.cloud.lb = LoadBalancer{Present: true, Instance: Instance{ID: id, VPCID: w.snapshot.Settings.VPCID},
+		Listeners: map[ListenerKey]Listener{theirs: {ListenerKey: theirs, ID: "lbl-theirs", Name: "ssh"}}, Targets: map[Binding]int{}}
+	w.cloud.born = map[Binding]time.Time{}
+	w.snapshot.Existing, w.actual = id, w.cloud.lb.Clone()
+}
+
 func into[T any](t *testing.T, doc []byte) *T {
 	v := new(T)
 	decode(t, doc, v)
@@ -223,6 +243,9 @@ func (w *world) run(t *testing.T) string {
 	}()
 	if w.snapshot.CLB = nil; w.actual.Present {
 		w.snapshot.CLB = &w.actual.Instance
+	}
+	if w.snapshot.Existing != "" {
+		w.snapshot.Actual = w.actual
 	}
 	desired, skips := Desired(w.snapshot)
 	desired = Complete(w.actual, desired)

@@ -109,9 +109,10 @@ func (s Snapshot) share(lb *LoadBalancer, parts []part) []Skip {
 		for _, k := range sortedListeners(p.lb.Listeners) {
 			wins := winner[k.port()]
 			first := parts[wins]
-			other := first.svc.Namespace + "/" + first.svc.Name
-			if have, taken := there[k.port()]; wins == n && taken && s.keeps(have, known) {
-				wins, other = -1, "a listener of a Service that is gone, or another cluster's,"
+			other, then := first.svc.Namespace+"/"+first.svc.Name, ""
+			if have, taken := there[k.port()]; wins == n && taken && have.keeps(known) {
+				wins, other = -1, fmt.Sprintf("%s, whose Service (UID %s) is gone or another cluster's,", have.ID, have.service())
+				then = "delete it in the console if nobody needs it, or "
 			}
 			if wins == n {
 				lb.take(p.lb, k)
@@ -121,24 +122,25 @@ func (s Snapshot) share(lb *LoadBalancer, parts []part) []Skip {
 				continue // said of its parent
 			}
 			skips = append(skips, of(p.svc, []Skip{{Object: "listener " + k.String(), Reason: PortTaken, Warning: true,
-				Message: fmt.Sprintf("Listener %s of CLB %s is left out: %s has its place (E4014 in TKE); use another port, or another CLB", k, s.Existing, other)}})...)
+				Message: fmt.Sprintf("Listener %s of CLB %s is left out: %s has its place (E4014 in TKE); %suse another port, or another CLB", k, s.Existing, other, then)}})...)
 		}
 	}
 	for k, l := range s.Actual.Listeners {
-		if s.keeps(l, known) {
+		if l.keeps(known) {
 			lb.take(s.Actual, k)
 		}
 	}
 	return skips
 }
 
-// keeps reports whether a listener that has our mark and no Service of the snapshot stays: where the CLB's tag does not say
-// that it is this cluster's it may be that of a Service of another one. known are the names of the listeners of all Services.
-func (s Snapshot) keeps(l Listener, known map[string]bool) bool {
-	if !l.Ours() || known[l.Name] {
-		return false
-	}
-	return s.Actual.Instance.Tags[TagCluster] != s.Settings.ClusterID || s.Left[types.UID(strings.TrimPrefix(l.Name, listenerMark))]
+// keeps reports whether a listener that has our mark and no Service of the snapshot stays, as one that a person made does. It may
+// be another cluster's, or that of a Service that was deleted and wanted it to stay: nothing in the cloud says which, and what
+// said so in the cluster went with the Service. known are the names of the listeners of all Services.
+func (l Listener) keeps(known map[string]bool) bool { return l.Ours() && !known[l.Name] }
+
+// service is the UID of the Service that the name of a listener of ours says.
+func (l Listener) service() types.UID {
+	return types.UID(strings.TrimPrefix(l.Name, listenerMark))
 }
 
 // part is what one of several Services asks for.
@@ -207,7 +209,7 @@ func (l LoadBalancer) Of(svc types.UID, desired LoadBalancer) LoadBalancer {
 func Whose(k ListenerKey, actual, desired LoadBalancer) types.UID {
 	for _, lb := range []LoadBalancer{desired, actual} {
 		if l, there := lb.Listeners[k]; there && l.Ours() {
-			return types.UID(strings.TrimPrefix(l.Name, listenerMark))
+			return l.service()
 		}
 	}
 	return ""
@@ -229,7 +231,12 @@ func (p Plan) Of(svc types.UID, actual, desired LoadBalancer) Plan {
 	}
 	change := func(c Change) bool { return Whose(c.Listener, actual, desired) != svc }
 	listener := func(l Listener) bool { return not(l.ListenerKey, l) }
+	tag := p.Tag
+	if tag != nil && tag.To != "" && !desired.Has(svc) {
+		tag = nil // It is for others that it is set.
+	}
 	return Plan{
+		Tag:             tag,
 		CreateListeners: slices.DeleteFunc(slices.Clone(p.CreateListeners), listener),
 		ModifyListeners: slices.DeleteFunc(slices.Clone(p.ModifyListeners), func(c ListenerChange) bool { return listener(c.To) }),
 		DeleteListeners: slices.DeleteFunc(slices.Clone(p.DeleteListeners), listener),

@@ -3,9 +3,12 @@
 package lbsync
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -112,26 +115,106 @@ func TestWhatServicesThatShareDoToEachOther(t *testing.T) {
 	}
 }
 
-func TestAListenerOfNobodyGoesOnlyWhereTheTagSaysThatItIsOurs(t *testing.T) {
+func TestAListenerOfNobodyStays(t *testing.T) {
 	settings := DefaultSettings()
 	settings.ClusterID, settings.VPCID = "cls-demo", "vpc-2ab3c4d5"
 	key := ListenerKey{Protocol: TCP, Port: 90}
-	for name, test := range map[string]struct {
-		tags map[string]string
-		left map[types.UID]bool
-		goes bool
+	for name, tags := range map[string]map[string]string{"tagged": {TagCluster: "cls-demo"}, "not tagged": {}, "another's": {TagCluster: "cls-other"}} {
+		svc := Service{Service: kubetest.Service("web"), Options: annotation.Options{ExistingID: "lb-theirs"}}
+		actual := LoadBalancer{Present: true, Instance: Instance{ID: "lb-theirs", VPCID: "vpc-2ab3c4d5", Tags: tags},
+			Listeners: map[ListenerKey]Listener{key: {ListenerKey: key, ID: "lbl-1", Name: ListenerName("gone")}}}
+		for _, services := range [][]Service{{svc}, nil} {
+			desired, _ := Desired(Snapshot{Settings: settings, Services: services, Nodes: kubetest.Nodes(1), Existing: "lb-theirs", Actual: actual})
+			if plan := Diff(actual, desired); len(plan.DeleteListeners) > 0 || services == nil && !plan.Empty() {
+				t.Errorf("%s, with %d Services: the plan is\n%s", name, len(services), plan)
+			}
+		}
+	}
+}
+
+func TestWhatTheTagOfASharedCLBIsToSay(t *testing.T) {
+	settings := DefaultSettings()
+	settings.ClusterID, settings.VPCID = "cls-demo", "vpc-2ab3c4d5"
+	ours := map[string]string{"team": "a", TagCluster: "cls-demo"}
+	leaves := func(s *Service) { s.Leaving = true }
+	for name, c := range map[string]struct {
+		tags  map[string]string
+		there string // the UID of the Service that has TCP:80; "": none has
+		mods  []func(*Service)
+		plan  string // of the tag
 	}{
-		"tagged":          {tags: map[string]string{TagCluster: "cls-demo"}, goes: true},
-		"not tagged":      {},
-		"another's":       {tags: map[string]string{TagCluster: "cls-other"}},
-		"left on purpose": {tags: map[string]string{TagCluster: "cls-demo"}, left: map[types.UID]bool{"gone": true}},
+		"it is used":                   {tags: map[string]string{"team": "a"}, plan: "none -> cls-demo"},
+		"it says so already":           {tags: ours, there: "web"},
+		"it is used by another":        {tags: map[string]string{TagCluster: "cls-other"}},
+		"it is to be planned for only": {mods: []func(*Service){func(s *Service) { s.Options.PlanOnly = true }}},
+		"nothing is to be written":     {mods: []func(*Service){func(s *Service) { s.Options.Skip = true }}},
+		"the last leaves":              {tags: ours, there: "web", mods: []func(*Service){leaves}, plan: "cls-demo -> none"},
+		"it leaves nothing behind":     {tags: ours, mods: []func(*Service){leaves}, plan: "cls-demo -> none"},
+		"something stays behind":       {tags: ours, there: "gone", mods: []func(*Service){leaves}},
+		"it leaves its own behind":     {tags: ours, there: "web", mods: []func(*Service){leaves, func(s *Service) { s.Options.Skip = true }}},
+		"it leaves another's CLB":      {tags: map[string]string{TagCluster: "cls-other"}, mods: []func(*Service){leaves}},
 	} {
 		svc := Service{Service: kubetest.Service("web"), Options: annotation.Options{ExistingID: "lb-theirs"}}
-		actual := LoadBalancer{Present: true, Instance: Instance{ID: "lb-theirs", VPCID: "vpc-2ab3c4d5", Tags: test.tags},
-			Listeners: map[ListenerKey]Listener{key: {ListenerKey: key, ID: "lbl-1", Name: ListenerName("gone")}}}
-		desired, _ := Desired(Snapshot{Settings: settings, Services: []Service{svc}, Nodes: kubetest.Nodes(1), Existing: "lb-theirs", Actual: actual, Left: test.left})
-		if plan := Diff(actual, desired); (len(plan.DeleteListeners) == 1) != test.goes {
-			t.Errorf("%s: the plan is\n%s", name, plan)
+		for _, mod := range c.mods {
+			mod(&svc)
+		}
+		actual := LoadBalancer{Present: true, Instance: Instance{ID: "lb-theirs", VPCID: "vpc-2ab3c4d5", Tags: c.tags}, Listeners: map[ListenerKey]Listener{}}
+		if key := (ListenerKey{Protocol: TCP, Port: 80}); c.there != "" {
+			actual.Listeners[key] = Listener{ListenerKey: key, ID: "lbl-1", Name: ListenerName(c.there)}
+		}
+		desired, _ := Desired(Snapshot{Settings: settings, Services: []Service{svc}, Nodes: kubetest.Nodes(1), Existing: "lb-theirs", Actual: actual})
+		got := ""
+		for line := range strings.Lines(Diff(actual, desired).String()) {
+			if text, is := strings.CutPrefix(line, "~ clb lb-theirs tag tke-clusterId "); is {
+				got = strings.TrimSpace(text)
+			}
+		}
+		if got != c.plan {
+			t.Errorf("%s: the tag is planned to change %q, want %q", name, got, c.plan)
+		}
+	}
+}
+
+// refusing refuses everything about tags.
+type refusing struct {
+	*fakeCloud
+	kind Kind
+}
+
+func (r refusing) Tag(context.Context, string, string, string) error {
+	return &Error{Kind: r.kind, Action: "TagResources", Err: errors.New("no")}
+}
+
+func (r refusing) Untag(context.Context, string, string) error {
+	return &Error{Kind: r.kind, Action: "UnTagResources", Err: errors.New("no")}
+}
+
+func TestATagThatCannotBeSetOrTakenOffKeepsNothingElse(t *testing.T) {
+	for _, c := range []struct {
+		to     string
+		kind   Kind
+		passes bool // it fails, and is to be tried again
+	}{{"cls-demo", Denied, false}, {"cls-demo", Unknown, false}, {"", Denied, false}, {"", Quota, false}, {"", NotFound, false}, {"", Unknown, true}, {"", Throttled, true}} {
+		w := newWorld()
+		w.make("lb-theirs")
+		key := ListenerKey{Protocol: TCP, Port: 80}
+		p := Plan{Tag: &TagChange{CLB: "lb-theirs", Key: TagCluster, To: c.to}, CreateListeners: []Listener{{ListenerKey: key, Name: ListenerName("web")}}}
+		now, err := p.Apply(t.Context(), refusing{w.cloud, c.kind}, w.actual)
+		refusals, only := OnlyRefused(err)
+		if now.Listeners[key].ID == "" {
+			t.Errorf("%q, %s: the listener is not made", c.to, c.kind)
+		}
+		switch {
+		case c.passes && only, !c.passes && !only && err != nil, c.kind != NotFound && err == nil:
+			t.Errorf("%q, %s: %v", c.to, c.kind, err)
+		case only:
+			desired := LoadBalancer{Present: true, Instance: Instance{UsedBy: &c.to}}
+			if !refusals[0].Of(w.actual, desired) || refusals.Without(w.actual, desired).Instance.UsedBy != nil || p.Without(refusals).Tag != nil {
+				t.Errorf("%q: what was refused is not left out", c.to)
+			}
+			if s := refusals[0].Skip(); s.Reason != NotTagged || !s.Warning {
+				t.Errorf("%q: %+v", c.to, s)
+			}
 		}
 	}
 }

@@ -34,8 +34,6 @@ type Snapshot struct {
 	// Existing is the ID of the CLB that somebody made and the Services share; "": the CLB is made for the one Service.
 	Existing string
 	Actual   LoadBalancer // with Existing: as it is
-	// Left holds the UIDs of Services that are gone and wanted their listeners to be left alone.
-	Left map[types.UID]bool
 }
 
 // ServiceOf returns the Service with the UID; the zero value if there is none.

@@ -22,9 +22,6 @@ import (
 // CLB never overlap, Health apart; calls for different ones do.
 type Cloud interface {
 	lbsync.API
-	// Tag sets a tag of a CLB; Untag removes it, and succeeds if it is gone already.
-	Tag(ctx context.Context, id, key, value string) error
-	Untag(ctx context.Context, id, key string) error
 	// Find returns the CLBs whose tags prove the owner's ownership, the oldest first; nil if there is none.
 	Find(ctx context.Context, owner lbsync.Owner) ([]lbsync.Instance, error)
 	// Observe returns the CLB as it is. The error is of the Kind NotFound if there is no such CLB.

@@ -38,6 +38,7 @@ type seat struct {
 	shown    string                // the plan that was shown last; "": none was since plans were carried out
 	written  time.Time             // when conditions were last written
 	stale    time.Time             // since when the messages of conditions alone are old; zero: they are not
+	tries    map[string]try        // writes for this Service alone that failed; nil: none did
 }
 
 func newSeat() *seat { return &seat{done: map[string]int{}, skips: map[lbsync.Skip]bool{}} }
@@ -52,10 +53,7 @@ func (s *seat) leave() {
 type state struct {
 	*seat                     // of the Service that the CLB was made for; nobody's on a CLB that somebody made
 	seats map[types.UID]*seat // of the Services that share a CLB that somebody made; nil until there is one
-	left  map[types.UID]bool  // Services that are gone and wanted their listeners to be left alone
 	cloud Cloud               // of the region that the CLB is in
-	untag time.Time           // when the tag that says whose the CLB is may be tried again, after it was refused
-	tag   []lbsync.Skip       // why it lacks the tag
 
 	actual  *lbsync.LoadBalancer // as last read or written; nil: has to be read
 	verify  time.Time            // when to read it again
@@ -66,7 +64,6 @@ type state struct {
 	held    time.Time // since when a removal is held; zero: none is
 	tuned   time.Time // when weights were last changed among open targets
 
-	config  error                      // what kept the TkeServiceConfig that is made for the Service from being written; nil: nothing
 	awaited map[lbsync.Binding]awaited // targets whose health is to be measured
 	asked   time.Time                  // when health was last read, or a target registered that is waited for
 

@@ -60,6 +60,8 @@ func (c *Controller) measure(ctx context.Context, begun time.Time, again time.Du
 	switch {
 	case out.err != nil:
 		result = lbsync.KindOf(out.err).String()
+	case out.trouble != nil:
+		result = lbsync.KindOf(out.trouble).String()
 	case out.refused != "":
 		result = "refused"
 	}
@@ -79,6 +81,12 @@ var verbs = []struct {
 			return 0
 		}
 		return len(p.ModifyInstance.Changes())
+	}},
+	{"tag_clb", "CLB tags changed", func(p lbsync.Plan) int {
+		if p.Tag == nil {
+			return 0
+		}
+		return 1
 	}},
 	{"create_listener", "listeners created", func(p lbsync.Plan) int { return len(p.CreateListeners) }},
 	{"modify_listener", "listeners modified", func(p lbsync.Plan) int { return len(p.ModifyListeners) }},

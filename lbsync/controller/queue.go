@@ -135,6 +135,7 @@ type outcome struct {
 	present bool                         // there is a CLB now
 	refused string                       // not "": nothing may be changed until this is mended
 	err     error
+	trouble error                 // of some of several Services that share the CLB; it holds nothing back
 	each    map[types.UID]outcome // of each Service, where several share the CLB
 }
 

@@ -14,7 +14,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/klog/v2"
 
 	"github.com/clbsync/clbsync/lbsync"
 	"github.com/clbsync/clbsync/lbsync/annotation"
@@ -52,7 +51,7 @@ func (c *Controller) syncShared(ctx context.Context, k key, r *state, d due) (ti
 	}
 	s := &sharing{Controller: c, key: k, r: r, due: d, out: outcome{each: map[types.UID]outcome{}}}
 	if r.seats == nil {
-		r.seats, r.left = map[types.UID]*seat{}, map[types.UID]bool{}
+		r.seats = map[types.UID]*seat{}
 	}
 	begun := time.Now()
 	if err := s.gather(); err != nil {
@@ -224,7 +223,6 @@ func (s *sharing) settleOne(ctx context.Context, p *party) (bool, error) {
 func (s *sharing) pursue(ctx context.Context, begun time.Time) error {
 	r := s.r
 	for _, p := range s.parties {
-		delete(r.left, p.UID)
 		r.follow(p.seat, s.policyOf(p.Service), *r.actual)
 		s.secrets.read(ctx, p.Service.Service, s.due.changed)
 	}
@@ -233,7 +231,6 @@ func (s *sharing) pursue(ctx context.Context, begun time.Time) error {
 	}
 	if !s.dryRun {
 		s.prepareAll(ctx)
-		s.claimTag(ctx)
 		if err := s.look(); err != nil {
 			return err
 		}
@@ -242,7 +239,6 @@ func (s *sharing) pursue(ctx context.Context, begun time.Time) error {
 	s.desired = lbsync.Complete(actual, s.desired)
 	s.skips = append(s.skips, lbsync.Replaced(actual, s.desired)...)
 	s.skips = append(s.skips, lbsync.Foreign(actual, s.desired)...)
-	s.skips = append(s.skips, r.tag...)
 	s.desired = s.snap.KeepPods(actual, s.desired)
 	if s.unsure {
 		s.desired = s.snap.Keep(actual, s.desired)
@@ -279,18 +275,15 @@ func (s *sharing) pursue(ctx context.Context, begun time.Time) error {
 // look computes what the CLB should be.
 func (s *sharing) look() (err error) {
 	var services []lbsync.Service
-	left := maps.Clone(s.r.left)
 	for _, p := range s.parties {
-		if p.err != nil || s.memory.claim(p.UID, s.key) != s.key {
-			left[p.UID] = true // What it has is left alone until it can be looked at.
-			continue
-		}
-		services = append(services, p.Service)
+		if p.err == nil && s.memory.claim(p.UID, s.key) == s.key {
+			services = append(services, p.Service)
+		} // else what it has is left alone until it can be looked at
 	}
 	if s.snap, s.unsure, err = s.snapshot(s.r.actual, services...); err != nil {
 		return err
 	}
-	s.snap.Existing, s.snap.Actual, s.snap.Left = s.key.Name, *s.r.actual, left
+	s.snap.Existing, s.snap.Actual = s.key.Name, *s.r.actual
 	s.desired, s.skips = lbsync.Desired(s.snap)
 	for _, p := range s.parties {
 		p.stays = p.err == nil && s.snap.Stays(p.Service)
@@ -304,14 +297,18 @@ func (s *sharing) prepareAll(ctx context.Context) {
 		if p.Leaving || p.stays || !p.live {
 			continue
 		}
-		now, err := s.prepare(ctx, p.Service.Service, lbsync.Finding{Options: s.here(p.Options), Actual: *s.r.actual})
-		if p.err = err; err == nil {
-			p.Service.Service, p.seat.service = now, now
-		}
-		if err := s.configs.auto(ctx, p.Service.Service, p.Options.ConfigAuto, s.snap.Sections(p.Service)); err != nil {
-			// It costs nobody else anything, so it is no failure of the CLB.
-			klog.FromContext(ctx).Error(err, "A TkeServiceConfig is not written", "service", ownKey(p.Service.Service))
-			s.Controller.tell(p.Service.Service, corev1.EventTypeWarning, eventFailed, err.Error())
+		svc := p.Service.Service
+		p.err = s.attempt(ctx, p.seat, svc, tryPrepare, s.due.changed, func() error {
+			now, err := s.prepare(ctx, svc, lbsync.Finding{Options: s.here(p.Options), Actual: *s.r.actual})
+			if err == nil {
+				p.Service.Service, p.seat.service = now, now
+			}
+			return err
+		})
+		if p.err == nil {
+			_ = s.attempt(ctx, p.seat, svc, tryConfig, s.due.changed, func() error {
+				return s.configs.auto(ctx, p.Service.Service, p.Options.ConfigAuto, s.snap.Sections(s.snap.ServiceOf(p.UID)))
+			})
 		}
 	}
 }
@@ -322,47 +319,9 @@ func (s *sharing) here(o annotation.Options) annotation.Options {
 	return o
 }
 
-// claimTag has the CLB say that this cluster uses it, once one of its Services does. Without the right for it everything
-// else goes on.
-func (s *sharing) claimTag(ctx context.Context) {
-	r := s.r
-	uses := slices.ContainsFunc(s.parties, func(p *party) bool { return !p.Leaving && !p.stays && p.err == nil })
-	if !uses || r.actual.Instance.Tags[lbsync.TagCluster] != "" {
-		r.tag = nil
-		return
-	}
-	if time.Now().Before(r.untag) {
-		return
-	}
-	if err := r.cloud.Tag(ctx, s.key.Name, lbsync.TagCluster, s.settings.ClusterID); err != nil {
-		r.untag = time.Now().Add(personal)
-		r.tag = []lbsync.Skip{{Object: "clb " + s.key.Name, Reason: lbsync.NotTagged, Warning: true,
-			Message: fmt.Sprintf("CLB %s lacks the tag %s: %s, so another cluster could use it too without noticing: %v", s.key.Name, lbsync.TagCluster, s.settings.ClusterID, err)}}
-		return
-	}
-	klog.FromContext(ctx).Info("Tagged", "clb", s.key.Name, "tag", lbsync.TagCluster, "value", s.settings.ClusterID)
-	r.tag = nil
-	now := r.actual.Clone()
-	now.Instance.Tags = cloneWith(now.Instance.Tags, lbsync.TagCluster, s.settings.ClusterID)
-	r.actual = &now
-}
-
-func cloneWith(m map[string]string, k, v string) map[string]string {
-	out := map[string]string{k: v}
-	for key, value := range m {
-		if key != k {
-			out[key] = value
-		}
-	}
-	return out
-}
-
 // conclude makes known to each Service what came of it, and lets those go that have nothing here any more.
 func (s *sharing) conclude(ctx context.Context, found bool, failure error) {
 	var errs []error
-	if failure != nil {
-		errs = append(errs, failure)
-	}
 	staying := 0
 	for _, p := range s.parties {
 		if !p.Leaving {
@@ -380,25 +339,24 @@ func (s *sharing) conclude(ctx context.Context, found bool, failure error) {
 		if s.memory.claim(p.UID, s.key) != s.key {
 			continue
 		}
-		one := s.tell(ctx, p, found, failure, &staying)
+		one := s.tell(ctx, p, found, failure, staying)
 		s.out.each[p.UID] = one
 		if one.err != nil && failure == nil {
 			errs = append(errs, one.err)
 		}
+		s.again = soonest(s.again, p.seat.retryIn(time.Now()))
 	}
-	s.out.err = errors.Join(errs...)
+	// What fails for one of them is tried again by itself: it must not hold back the others, as a failure of the CLB does.
+	s.out.err, s.out.trouble = failure, errors.Join(errs...)
 	if len(s.r.seats) == 0 && failure == nil {
-		left := s.r.left
 		s.r.clear()
-		if len(left) == 0 {
-			s.memory.forget(s.key)
-		}
+		s.memory.forget(s.key)
 		s.again = 0
 	}
 }
 
 // tell concludes the sync for one Service.
-func (s *sharing) tell(ctx context.Context, p *party, found bool, failure error, staying *int) outcome {
+func (s *sharing) tell(ctx context.Context, p *party, found bool, failure error, staying int) outcome {
 	f := s.finding(p, found, failure)
 	s.report(ctx, p.seat, f.Skips)
 	out := outcome{present: f.Actual.Present && len(f.Actual.Listeners) > 0, ingress: lbsync.Ingress(f.Actual.Instance, p.Options.IPMode), refused: blocker(f.Skips), err: f.Failure}
@@ -410,17 +368,17 @@ func (s *sharing) tell(ctx context.Context, p *party, found bool, failure error,
 	}
 	gone := p.Leaving && f.Failure == nil && (len(f.Actual.Listeners) == 0 || p.Options.Skip) && !f.PlanOnly
 	if gone {
-		out.err = s.letGo(ctx, p, found, *staying)
+		out.err = s.attempt(ctx, p.seat, p.Service.Service, tryRelease, s.due.changed, func() error { return s.letGo(ctx, p, found, staying) })
 		return out
 	}
 	if !p.live {
 		return out
 	}
-	if failure == nil && found && !p.stays && !p.Leaving {
-		out.err = errors.Join(out.err, s.configs.auto(ctx, p.Service.Service, p.Options.ConfigAuto, s.snap.Sections(s.snap.ServiceOf(p.UID))))
-	}
-	later, err := s.publish(ctx, p.seat, p.Service.Service, f, s.r.failures)
-	s.again = soonest(s.again, later)
+	err := s.attempt(ctx, p.seat, p.Service.Service, tryPublish, s.due.changed, func() error {
+		later, err := s.publish(ctx, p.seat, p.Service.Service, f, s.r.failures)
+		s.again = soonest(s.again, later)
+		return err
+	})
 	if out.err = errors.Join(out.err, err); apierrors.IsNotFound(err) {
 		out.err = f.Failure
 	}
@@ -464,23 +422,13 @@ func (s *sharing) finding(p *party, found bool, failure error) lbsync.Finding {
 // letGo releases a Service that has nothing here any more, and the CLB, when it is the last.
 func (s *sharing) letGo(ctx context.Context, p *party, found bool, staying int) error {
 	r := s.r
-	last := staying == 0 && !slices.ContainsFunc(s.parties, func(o *party) bool { return o != p && r.seats[o.UID] != nil })
-	tagged := found && r.actual != nil && r.actual.Instance.Tags[lbsync.TagCluster] == s.settings.ClusterID
-	if last && tagged && !p.Options.Skip && len(r.left) == 0 {
-		err := r.cloud.Untag(ctx, s.key.Name, lbsync.TagCluster)
-		switch kind := lbsync.KindOf(err); {
-		case err == nil || kind == lbsync.NotFound:
-		case kind == lbsync.Denied || kind == lbsync.Invalid:
-			// Only a person can mend it, and the Service need not wait for that.
-			s.Controller.tell(p.Service.Service, corev1.EventTypeWarning, string(lbsync.NotTagged), fmt.Sprintf("CLB %s keeps the tag %s, so no other cluster can use it: take it off by hand: %v", s.key.Name, lbsync.TagCluster, err))
-		default:
-			return err
+	for _, one := range r.refused {
+		if one.Attribute == lbsync.AttributeUsedBy && one.Value == "" && found && staying == 0 {
+			s.Controller.tell(p.Service.Service, corev1.EventTypeWarning, string(lbsync.NotTagged), one.Skip().Message)
 		}
-		r.actual = nil
 	}
 	switch {
 	case p.Options.Skip:
-		r.left[p.UID] = true
 		if out := s.leaveAsIs(ctx, p.Service.Service, p.live); out.err != nil {
 			return out.err
 		}

@@ -73,7 +73,6 @@ func (c *Controller) sync(ctx context.Context, k key, r *state, d due) (again ti
 
 // ensure takes the CLB of a Service towards what the Service asks for, and makes known how far it got.
 func (c *Controller) ensure(ctx context.Context, r *state, svc *corev1.Service, d due) (time.Duration, outcome) {
-	r.config = nil
 	svc, again, f := c.pursue(ctx, r, svc, d)
 	out := outcome{present: f.Actual.Present, ingress: lbsync.Ingress(f.Actual.Instance, f.Options.IPMode), refused: blocker(f.Skips), err: f.Failure}
 	if c.dryRun {
@@ -81,8 +80,8 @@ func (c *Controller) ensure(ctx context.Context, r *state, svc *corev1.Service, 
 	}
 	// What works already is made known even if something else does not.
 	later, err := c.publish(ctx, r.seat, svc, f, r.failures)
-	out.err = errors.Join(out.err, err, r.config)
-	return soonest(again, later), out
+	out.err = errors.Join(out.err, err)
+	return soonest(again, soonest(later, r.retryIn(time.Now()))), out
 }
 
 // elsewhere reports whether another CLB serves a Service than the one that is made for it: one that somebody made, which its
@@ -199,7 +198,7 @@ func (c *Controller) pursue(ctx context.Context, r *state, svc *corev1.Service, 
 		c.memory.yield(svc.UID, ownKey(svc))
 		return svc, 0, f
 	}
-	r.config = c.configs.auto(ctx, svc, f.Options.ConfigAuto, f.Sections)
+	_ = c.attempt(ctx, r.seat, svc, tryConfig, d.changed, func() error { return c.configs.auto(ctx, svc, f.Options.ConfigAuto, f.Sections) })
 	if f.Actual.Present || len(f.Desired.Listeners) > 0 {
 		now, err := c.prepare(ctx, svc, f)
 		if err != nil {
@@ -383,7 +382,7 @@ func (c *Controller) steps(ctx context.Context, r *state, actual, desired lbsync
 				v.Info("Waiting", "clb", actual.Instance.ID, "for", step.Waits, "again", step.Again)
 			}
 			for _, s := range r.all() {
-				if len(r.waitsOf(step.Waits, s, actual, desired)) == 0 {
+				if s.tries[tryPrepare].err == nil && len(r.waitsOf(step.Waits, s, actual, desired)) == 0 {
 					c.tellInStep(s, actual)
 				}
 			}
