@@ -63,6 +63,7 @@ func TestTheBoundsOfDurationsAreTheCodes(t *testing.T) {
 func TestTheChartAndTheProgramTakeTheSame(t *testing.T) {
 	for value, good := range map[string]bool{
 		`region="ap-guangzhou"`: true, `region="ap-guangzhou-3"`: false, `region="Guangzhou"`: false, `region=7`: false,
+		`otherRegions="ap-shanghai,ap-beijing"`: true, `otherRegions="ap-shanghai, ap-beijing"`: false, `otherRegions="ap-beijing-3"`: false,
 		`vpcID="vpc-2ab3c4d5"`: true, `vpcID="2ab3c4d5"`: false,
 		`clusterID="cls-1.b"`: true, `clusterID="-x"`: false, `clusterID="A"`: false,
 		`healthCheck={"interval":"2s"}`: false, `healthCheck={"interval":"2s","timeout":"2s"}`: false, `healthCheck={"interval":"3s"}`: true, `healthCheck={"interval":"1s"}`: false,

@@ -5,8 +5,13 @@ package lbsync
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/clbsync/clbsync/lbsync/annotation"
 )
 
 // OwnedKind says what an Owned is.
@@ -33,6 +38,7 @@ type Owned struct {
 	Owner   Owner  // by its tags
 	Created string // as the cloud says it; "" if it does not
 	Address string // of a CLB: its first address, or its domain; "" if it has none
+	Region  string // "ap-…" if it is not the cluster's
 }
 
 // Orphan is something that was made for a Service and that nothing needs any more. It costs money, and uses up a quota.
@@ -42,7 +48,26 @@ type Orphan struct {
 }
 
 func (o Orphan) String() string {
-	return fmt.Sprintf("%s %s (%q): %s", o.Kind, o.ID, o.Name, o.Why)
+	where := ""
+	if o.Region != "" {
+		where = " in " + o.Region
+	}
+	return fmt.Sprintf("%s %s (%q)%s: %s", o.Kind, o.ID, o.Name, where, o.Why)
+}
+
+// Regions returns where something may be that was made for a Service of the cluster: in the cluster's region, "", in those that
+// living Services name or were served in, in those of the cloud config, and in those that are known besides. A region whose only
+// Service is gone can be known from the last two alone. It is sorted.
+func (s Settings) Regions(services []*corev1.Service, known ...string) []string {
+	all := map[string]bool{"": true}
+	for _, svc := range services {
+		o, _ := annotation.Parse(map[string]string{annotation.CrossRegion: svc.Annotations[annotation.CrossRegion], annotation.Region: svc.Annotations[annotation.Region]})
+		all[o.CrossRegion], all[o.Region] = true, true
+	}
+	for _, region := range append(slices.Clone(s.OtherRegions), known...) {
+		all[region] = true
+	}
+	return slices.Sorted(maps.Keys(all))
 }
 
 // Orphans returns what of all that is owned nothing needs, sorted by kind and ID: CLBs and security groups of Services

@@ -3,10 +3,15 @@
 package lbsync
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/clbsync/clbsync/internal/kubetest"
+	"github.com/clbsync/clbsync/lbsync/annotation"
 )
 
 func TestOrphansAreWhatNoServiceNeeds(t *testing.T) {
@@ -52,5 +57,18 @@ func TestAnOrphanIsReportedAfterTwoReadingsAGoodWhileApart(t *testing.T) {
 		if s, confirmed = s.Update(reading.orphans, start.Add(reading.after), 10*time.Minute); len(confirmed) != reading.want {
 			t.Errorf("reading %d confirms %v, want %d", i, confirmed, reading.want)
 		}
+	}
+}
+
+func TestRegionsAreThoseThatAreKnown(t *testing.T) {
+	settings := DefaultSettings()
+	settings.OtherRegions = []string{"ap-beijing"}
+	services := []*corev1.Service{
+		kubetest.Service("web"), kubetest.Service("far", kubetest.Annotation(annotation.CrossRegion, "ap-shanghai")),
+		kubetest.Service("was", kubetest.Annotation(annotation.Region, "na-siliconvalley"), func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeClusterIP }),
+		kubetest.Service("bad", kubetest.Annotation(annotation.CrossRegion, "what?")),
+	}
+	if got, want := settings.Regions(services, "ap-chengdu", "ap-beijing"), []string{"", "ap-beijing", "ap-chengdu", "ap-shanghai", "na-siliconvalley"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -68,11 +68,12 @@ type Service struct {
 
 // Settings is what the cloud config says about every CLB of the cluster.
 type Settings struct {
-	ClusterID         string // "cls-…", the tag of everything that is ours
-	VPCID             string // "vpc-…"
-	ClassOnly         bool   // only Services of LoadBalancerClass are ours, not those without a class
-	Release           bool   // no Service is to have a CLB any more: those that are ours go, as if each Service were deleted
-	ControlPlaneNodes bool   // control plane nodes are targets too
+	ClusterID         string   // "cls-…", the tag of everything that is ours
+	VPCID             string   // "vpc-…"
+	OtherRegions      []string // "ap-…", besides the cluster's, in which CLBs of Services may be: where orphans are looked for
+	ClassOnly         bool     // only Services of LoadBalancerClass are ours, not those without a class
+	Release           bool     // no Service is to have a CLB any more: those that are ours go, as if each Service were deleted
+	ControlPlaneNodes bool     // control plane nodes are targets too
 	NotReady          NotReadyPolicy
 	Drift             DriftPolicy // of Services that name none
 	DirectAccess      bool        // pods are the targets of Services that do not say

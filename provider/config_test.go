@@ -41,6 +41,7 @@ healthCheck: {interval: 10s, timeout: 4s, healthy: 2, unhealthy: 10}
 handover: {healthDeadline: 5m, drain: 0s, poll: 500ms, removalHold: 0s, programming: 3s, damping: 1s}
 readinessGate: {enabled: false, nodeAgent: true, deadline: 90s}
 notReadyNodes: keep
+otherRegions: ap-shanghai,na-siliconvalley
 drift: report
 udpHealthCheck: false
 controlPlaneNodes: true
@@ -55,7 +56,7 @@ verifyInterval: 1h
 	want := CloudConfig{
 		Region: "ap-guangzhou",
 		Settings: lbsync.Settings{
-			ClusterID: "cls-demo", VPCID: "vpc-2ab3c4d5", ControlPlaneNodes: true,
+			ClusterID: "cls-demo", VPCID: "vpc-2ab3c4d5", ControlPlaneNodes: true, OtherRegions: []string{"ap-shanghai", "na-siliconvalley"},
 			Check:    lbsync.HealthCheck{On: true, Interval: 10 * time.Second, Timeout: 4 * time.Second, Healthy: 2, Unhealthy: 10},
 			NotReady: lbsync.KeepNotReady, Drift: lbsync.ReportDrift,
 			DirectAccess: true, Timing: lbsync.Timing{HealthDeadline: 5 * time.Minute, Programming: 3 * time.Second, Poll: 500 * time.Millisecond, Damping: time.Second},
@@ -98,6 +99,8 @@ func TestReadConfigRefuses(t *testing.T) {
 			"vpcID is missing, want the ID of a VPC, such as vpc-2ab3c4d5",
 			"clusterID is missing, want an ID of up to 63 lower-case letters, digits, '-' and '.', such as cls-2ab3c4d5"}},
 		"a region that is none":          {strings.Replace(head, "ap-guangzhou", "Guangzhou", 1), []string{`line 3: region is "Guangzhou", want a region, such as ap-guangzhou`}},
+		"a zone among regions":           {head + "otherRegions: ap-shanghai,ap-beijing-3\n", []string{`line 6: otherRegions is "ap-shanghai,ap-beijing-3": ap-beijing-3 is a zone; its region is ap-beijing; want regions, separated by commas, such as ap-shanghai,ap-beijing`}},
+		"blanks among regions":           {head + "otherRegions: ap-shanghai, ap-beijing\n", []string{`line 6: otherRegions is "ap-shanghai, ap-beijing", want regions, separated by commas, such as ap-shanghai,ap-beijing`}},
 		"a VPC that is none":             {strings.Replace(head, "vpc-2ab3c4d5", "vpc-1", 1), []string{`line 4: vpcID is "vpc-1", want the ID of a VPC, such as vpc-2ab3c4d5`}},
 		"a cluster with capitals":        {strings.Replace(head, "cls-demo", "CLS_demo", 1), []string{`line 5: clusterID is "CLS_demo", want an ID of up to 63 lower-case letters, digits, '-' and '.', such as cls-2ab3c4d5`}},
 		"a number where a text belongs":  {strings.Replace(head, "cls-demo", "1234", 1), []string{`line 5: clusterID is 1234, want an ID of up to 63 lower-case letters, digits, '-' and '.', such as cls-2ab3c4d5; if that is a text, put it in quotes`}},

@@ -38,6 +38,10 @@ var Fields = []Field{
 		Doc:   "The value of the tag tke-clusterId on everything that is created. A TKE cluster has its ID already; a self-built one takes any name that no other cluster of the account has. Changed later, the CLBs that exist are no longer known as the cluster's own.",
 		DocZH: "写入所建资源的标签 tke-clusterId。TKE 集群填其集群 ID；自建集群可填账号内唯一的任意名称。之后若修改，已有 CLB 将不再被视为本集群所有。"},
 
+	{Key: "otherRegions", Value: regions(func(c *CloudConfig) *[]string { return &c.Settings.OtherRegions }),
+		Doc:   "Further regions in which this cluster has, or had, CLBs of Services (service.cloud.tencent.com/cross-region-id). What is left over in the cloud is looked for there too. Regions that a living Service names, or was served in since the program started, need not be listed: only one whose last Service is gone is not known otherwise.",
+		DocZH: "本集群的 Service 在其他地域（service.cloud.tencent.com/cross-region-id）有过 CLB 时，列出这些地域，以便在其中也查找遗留资源。现有 Service 指定的地域，以及程序启动以来使用过的地域无需列出；只有最后一个 Service 已被删除的地域无法得知。"},
+
 	{Key: "credentials.secretID",
 		Value: secret("the SecretID of an API key", "API 密钥的 SecretId", func(c *CloudConfig) *string { return &c.Credentials.SecretID }), Secret: true,
 		Doc:   "With secretKey: the API key that requests are signed with. Without credentials the program looks in the environment (TENCENTCLOUD_SECRET_ID, TENCENTCLOUD_SECRET_KEY), the profile file (~/.tencentcloud/credentials), TKE OIDC and the role of the CVM, in this order.",

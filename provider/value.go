@@ -89,6 +89,24 @@ func region(field func(*CloudConfig) *string) Value {
 	})
 }
 
+// regions takes a list of regions.
+func regions(field func(*CloudConfig) *[]string) Value {
+	one := strings.TrimSuffix(strings.TrimPrefix(regionRE.String(), "^"), "$")
+	return text("regions, separated by commas, such as ap-shanghai,ap-beijing", "地域，以逗号分隔，如 ap-shanghai,ap-beijing", "^"+one+"(,"+one+")*$", func(c *CloudConfig, s string) error {
+		all := strings.Split(s, ",")
+		for _, name := range all {
+			if m := zoneRE.FindStringSubmatch(name); m != nil {
+				return fmt.Errorf("%s is a zone; its region is %s", name, m[1])
+			}
+			if !regionRE.MatchString(name) {
+				return errValue
+			}
+		}
+		*field(c) = all
+		return nil
+	})
+}
+
 // secret takes any text on one line without blanks: those come from a bad copy, and the API would answer
 // with a wrong signature, which sends people to look for another cause.
 func secret(want, wantZH string, field func(*CloudConfig) *string) Value {

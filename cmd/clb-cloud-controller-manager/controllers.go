@@ -111,8 +111,12 @@ func (p *program) loadBalancers(ic app.ControllerInitContext, cc *config.Complet
 				q, err := p.client.Quotas(ctx)
 				return q.Targets, err
 			},
-			Owned: func(ctx context.Context) ([]lbsync.Owned, error) {
-				return p.client.Owned(ctx, p.config.Settings.ClusterID)
+			Owned: func(ctx context.Context, region string) ([]lbsync.Owned, error) {
+				there, err := p.client.In(region)
+				if err != nil {
+					return nil, err
+				}
+				return there.Owned(ctx, p.config.Settings.ClusterID)
 			},
 			About:   leaseOf(cc.ComponentConfig.Generic.LeaderElection),
 			Workers: int(cc.ComponentConfig.ServiceController.ConcurrentServiceSyncs),

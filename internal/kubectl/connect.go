@@ -87,7 +87,7 @@ func (c Client) Instances() controller.Instances {
 }
 
 // Region returns the client for CLBs in another region, the same for the same one.
-func (c Client) Region(region string) (controller.Cloud, error) {
+func (c Client) Region(region string) (Cloud, error) {
 	there, err := c.In(region)
 	return Client{there}, err
 }

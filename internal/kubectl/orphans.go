@@ -5,12 +5,14 @@ package kubectl
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -22,6 +24,7 @@ type orphan struct {
 	ID      string `json:"id"`
 	Kind    string `json:"kind"`
 	Name    string `json:"name"`
+	Region  string `json:"region,omitempty"` // if it is not the cluster's
 	Address string `json:"address,omitempty"`
 	Created string `json:"created,omitempty"`
 	Service string `json:"serviceUID"`
@@ -43,53 +46,84 @@ func (r *run) orphans() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		found, err := look(ctx, cluster.Client, cloud, settings.ClusterID)
+		found, unread, err := look(ctx, cluster.Client, cloud, settings)
 		if err != nil {
 			return err
 		}
 		if len(ids) == 0 {
-			return r.print(forPrograms(found, nil), orphansText(found, settings.ClusterID))
+			return errors.Join(r.print(forPrograms(found, nil), orphansText(found, settings.ClusterID)), unread)
 		}
-		return r.remove(ctx, cluster.Client, cloud, settings.ClusterID, found, ids, yes)
+		return r.remove(ctx, cluster.Client, cloud, settings, found, ids, yes)
 	})
 	c.Flags().StringSliceVar(&ids, "delete", nil, "IDs of orphans to delete, such as lb-2ab3c4d5")
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "delete without asking")
 	return r.cluster(c)
 }
 
-// look compares what the cloud has with what the cluster has now.
-func look(ctx context.Context, client kubernetes.Interface, cloud Cloud, cluster string) ([]lbsync.Orphan, error) {
-	// The cloud first: a Service that comes in between has its CLB after it, and not before.
-	owned, err := cloud.Owned(ctx, cluster)
+// look compares what the cloud has with what the cluster has now. unread is which regions could not be looked into.
+func look(ctx context.Context, client kubernetes.Interface, cloud Cloud, settings lbsync.Settings) (found []lbsync.Orphan, unread, err error) {
+	before, err := servicesOf(ctx, client)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	// The cloud between two readings of the cluster: a Service that comes in between has its CLB after it, and not before.
+	var everywhere [][]lbsync.Owned
+	for _, region := range settings.Regions(before) {
+		there, err := cloud.Region(region)
+		var owned []lbsync.Owned
+		if err == nil {
+			owned, err = there.Owned(ctx, settings.ClusterID)
+		}
+		switch {
+		case err != nil && region == "":
+			return nil, nil, err
+		case err != nil:
+			unread = errors.Join(unread, fmt.Errorf("%s could not be looked into: %w", region, err))
+		}
+		owned = slices.DeleteFunc(owned, func(o lbsync.Owned) bool { return o.Region != region }) // the cluster's, by its name
+		everywhere = append(everywhere, owned)
+	}
+	after, err := servicesOf(ctx, client)
+	if err != nil {
+		return nil, nil, err
+	}
+	uids := map[string]bool{}
+	for _, svc := range after {
+		uids[string(svc.UID)] = true
+	}
+	for _, owned := range everywhere {
+		found = append(found, lbsync.Orphans(owned, uids)...)
+	}
+	return found, unread, nil
+}
+
+func servicesOf(ctx context.Context, client kubernetes.Interface) ([]*corev1.Service, error) {
 	list, err := client.CoreV1().Services(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("services of the cluster: %w", err)
 	}
-	uids := map[string]bool{}
-	for _, svc := range list.Items {
-		uids[string(svc.UID)] = true
+	out := make([]*corev1.Service, len(list.Items))
+	for i := range list.Items {
+		out[i] = &list.Items[i]
 	}
-	return lbsync.Orphans(owned, uids), nil
+	return out, nil
 }
 
 // remove deletes the orphans with the IDs, after a person has said yes and their tags were read again.
-func (r *run) remove(ctx context.Context, client kubernetes.Interface, cloud Cloud, cluster string, found []lbsync.Orphan, ids []string, yes bool) error {
+func (r *run) remove(ctx context.Context, client kubernetes.Interface, cloud Cloud, settings lbsync.Settings, found []lbsync.Orphan, ids []string, yes bool) error {
 	chosen, err := choose(found, ids)
 	if err != nil {
 		return err
 	}
 	if !yes {
-		fmt.Fprint(r.Err, orphansText(chosen, cluster))
+		fmt.Fprint(r.Err, orphansText(chosen, settings.ClusterID))
 		fmt.Fprintf(r.Err, "Delete %s for good, and its listeners with it? Type yes: ", strings.Join(ids, ", "))
 		line, _ := bufio.NewReader(r.In).ReadString('\n')
 		if strings.TrimSpace(line) != "yes" {
 			return fmt.Errorf("nothing was deleted")
 		}
 		// A person takes time, in which the Service may have come back.
-		if found, err = look(ctx, client, cloud, cluster); err == nil {
+		if found, _, err = look(ctx, client, cloud, settings); err == nil {
 			chosen, err = choose(found, ids)
 		}
 		if err != nil {
@@ -99,11 +133,15 @@ func (r *run) remove(ctx context.Context, client kubernetes.Interface, cloud Clo
 	var text strings.Builder
 	gone := map[string]bool{}
 	for _, o := range chosen {
+		var there Cloud
+		if there, err = cloud.Region(o.Region); err != nil {
+			break
+		}
 		switch o.Kind {
 		case lbsync.OwnedCLB:
-			err = cloud.DeleteLoadBalancer(ctx, lbsync.Instance{ID: o.ID, Owner: o.Owner})
+			err = there.DeleteLoadBalancer(ctx, lbsync.Instance{ID: o.ID, Owner: o.Owner})
 		default:
-			err = cloud.DeleteSecurityGroups(ctx, o.Owner)
+			err = there.DeleteSecurityGroups(ctx, o.Owner)
 		}
 		if err != nil {
 			break
@@ -134,7 +172,7 @@ func choose(found []lbsync.Orphan, ids []string) ([]lbsync.Orphan, error) {
 func forPrograms(found []lbsync.Orphan, gone map[string]bool) []orphan {
 	out := []orphan{}
 	for _, o := range found {
-		out = append(out, orphan{o.ID, string(o.Kind), o.Name, o.Address, o.Created, o.Owner.ServiceUID, o.Why, gone[o.ID]})
+		out = append(out, orphan{o.ID, string(o.Kind), o.Name, o.Region, o.Address, o.Created, o.Owner.ServiceUID, o.Why, gone[o.ID]})
 	}
 	return out
 }
@@ -145,9 +183,9 @@ func orphansText(found []lbsync.Orphan, cluster string) string {
 	}
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "ID\tKIND\tNAME\tADDRESS\tCREATED\tWHY\n")
+	fmt.Fprintf(w, "ID\tKIND\tNAME\tREGION\tADDRESS\tCREATED\tWHY\n")
 	for _, o := range found {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", o.ID, o.Kind, o.Name, dash(o.Address), dash(o.Created), o.Why)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", o.ID, o.Kind, o.Name, dash(o.Region), dash(o.Address), dash(o.Created), o.Why)
 	}
 	_ = w.Flush()
 	return b.String()

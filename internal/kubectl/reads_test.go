@@ -126,6 +126,48 @@ func shanghai(c *clbsim.Config) {
 	c.LoadBalancers = []clbsim.ExistingLoadBalancer{{ID: "lb-far00001", Name: "cls-demo_default_web", VPC: "vpc-shanghai", Tags: lbsync.Owner{ClusterID: "cls-demo", ServiceUID: "web"}.Tags()}}
 }
 
+func TestOrphansAreLookedForWhereServicesWereServed(t *testing.T) {
+	orphaned := func(c *clbsim.Config) {
+		shanghai(c)
+		c.LoadBalancers = append(c.LoadBalancers, clbsim.ExistingLoadBalancer{ID: "lb-far00002", Name: "cls-demo_default_old", VPC: "vpc-shanghai", Tags: lbsync.Owner{ClusterID: "cls-demo", ServiceUID: "old"}.Tags()})
+	}
+	for name, c := range map[string]struct {
+		mods  []func(*corev1.Service)
+		other []string
+		finds bool
+	}{
+		"where no Service ever was":                 {},
+		"where a living Service is to be served":    {mods: []func(*corev1.Service){kubetest.Annotation(annotation.CrossRegion, "ap-shanghai")}, finds: true},
+		"where a living Service is served":          {mods: []func(*corev1.Service){kubetest.Annotation(annotation.Region, "ap-shanghai")}, finds: true},
+		"where the cloud config says":               {other: []string{"ap-shanghai"}, finds: true},
+		"in the cluster's own region, by its name":  {other: []string{"ap-guangzhou"}},
+		"where it says, besides one that is nobody": {other: []string{"ap-nowhere", "ap-shanghai"}, finds: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			atDeskWith(t, orphaned, func(d desk) {
+				d.other = c.other
+				out, complaint, code := d.run("", "orphans", "--cloud-config", "cloud.yaml")
+				if strings.Contains(out, "lb-far00002") != c.finds || strings.Contains(out, "lb-far00001") || c.finds && !strings.Contains(out, "ap-shanghai") {
+					d.Errorf("want the orphan: %v, and no other CLB:\n%s", c.finds, out)
+				}
+				unread := len(c.other) == 2
+				if code != 0 && !unread || unread && (code != exitFailure || !strings.Contains(complaint, "ap-nowhere could not be looked into")) {
+					d.Errorf("exit code %d: %s", code, complaint)
+				}
+				if !c.finds {
+					return
+				}
+				if out, complaint, code := d.run("", "orphans", "--cloud-config", "cloud.yaml", "--delete", "lb-far00002", "--yes"); code != 0 || !strings.Contains(out, "Deleted CLB lb-far00002") {
+					d.Errorf("deletion: exit code %d: %s%s", code, out, complaint)
+				}
+				if state, err := d.sim.State(d.Context()); err != nil || len(state.LoadBalancers) != 1 {
+					d.Errorf("%d CLBs are left, want that of the Service: %v", len(state.LoadBalancers), err)
+				}
+			}, kubetest.Service("web", c.mods...))
+		})
+	}
+}
+
 func TestExplainLooksIntoTheRegionOfTheCLB(t *testing.T) {
 	svc := kubetest.Service("web", kubetest.Annotation(annotation.CrossRegion, "ap-shanghai"))
 	atDeskWith(t, shanghai, func(d desk) {

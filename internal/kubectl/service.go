@@ -77,7 +77,8 @@ func examine(ctx context.Context, cluster Cluster, cloud Cloud, settings lbsync.
 	factory := informers.NewSharedInformerFactory(cluster.Client, 0)
 	defer factory.Shutdown()
 	defer cancel()
-	c, err := controller.New(controller.Config{Client: cluster.Client, Dynamic: cluster.Dynamic, Informers: factory, Cloud: cloud, Regions: cloud.Region,
+	c, err := controller.New(controller.Config{Client: cluster.Client, Dynamic: cluster.Dynamic, Informers: factory, Cloud: cloud,
+		Regions:  func(region string) (controller.Cloud, error) { return cloud.Region(region) },
 		Settings: settings, Instances: cloud.Instances(), TargetQuota: cloud.Quota, DryRun: true})
 	if err != nil {
 		return lbsync.Finding{}, err

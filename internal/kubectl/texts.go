@@ -84,14 +84,21 @@ It exits with 3 if there are changes, so that scripts can tell.`,
 	},
 	"orphans": {
 		Short: "List what is left in the cloud of Services that are gone", ShortZH: "列出已删除的 Service 在云上的遗留资源",
-		Long: `Lists CLBs and security groups of the region that carry the tags of this cluster and of a Service that does not
-exist, and security groups whose Service has no CLB. They cost money and use up quotas, and nothing deletes them by
-itself: the controller only reports them (metric clbsync_orphans, Event OrphansFound), after two readings 10 minutes apart.
+		Long: `Lists CLBs and security groups that carry the tags of this cluster and of a Service that does not exist, and security
+groups whose Service has no CLB. They cost money and use up quotas, and nothing deletes them by itself: the controller
+only reports them (metric clbsync_orphans, Event OrphansFound), after two readings 10 minutes apart.
+
+It looks in the cluster's region, in those that a Service of the cluster names or is served in, and in those that the
+cloud config lists (otherRegions): a region whose only Service is gone cannot be known otherwise. A dash for a region is
+the cluster's. Where a region cannot be looked into, that is said and the exit code is 1.
 
 With --delete it deletes those that you name: their tags are read again just before, and what is not proved to have
 been made for this cluster, or has a Service again, is left alone. It asks first, unless --yes is given.`,
-		LongZH: `列出本地域中带有本集群标签、但所属 Service 已不存在的 CLB 和安全组，以及所属 Service 没有 CLB 的安全组。
+		LongZH: `列出带有本集群标签、但所属 Service 已不存在的 CLB 和安全组，以及所属 Service 没有 CLB 的安全组。
 它们产生费用并占用配额，不会被自动删除：控制器只在间隔至少 10 分钟的两次读取之后报告（指标 clbsync_orphans、事件 OrphansFound）。
+
+查找范围：集群所在地域、集群中的 Service 指定或正在使用的地域，以及云配置 otherRegions 列出的地域（只有最后一个 Service 已被删除的地域
+无法从集群得知）。地域一栏为“-”表示集群所在地域。某个地域无法读取时会给出提示，退出码为 1。
 
 使用 --delete 删除指定的资源：删除前会重新读取标签，不能证明为本集群所建、或 Service 已恢复的，不会被删除。
 除非指定 --yes，否则会先询问。`,

@@ -41,7 +41,7 @@ type Cloud interface {
 	Owned(ctx context.Context, cluster string) ([]lbsync.Owned, error)
 	Quota(ctx context.Context) (targets int, err error)
 	// Region returns what the Cloud is, for CLBs in another region; that of its own is the Cloud itself.
-	Region(region string) (controller.Cloud, error)
+	Region(region string) (Cloud, error)
 	Instances() controller.Instances
 }
 

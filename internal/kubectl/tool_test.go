@@ -40,6 +40,7 @@ type desk struct {
 	sim     *admin.Client
 	cloud   *clb.Client
 	now     time.Time
+	other   []string // regions that the cloud config lists
 }
 
 // tkeServiceConfigs is what the cluster calls them.
@@ -107,7 +108,7 @@ func (d desk) run(answer string, args ...string) (out, complaint string, code in
 			return nil, lbsync.Settings{}, errors.New("no such file")
 		}
 		settings := lbsync.DefaultSettings()
-		settings.ClusterID, settings.VPCID = "cls-demo", "vpc-2ab3c4d5"
+		settings.ClusterID, settings.VPCID, settings.OtherRegions = "cls-demo", "vpc-2ab3c4d5", d.other
 		return Client{d.cloud}, settings, nil
 	}
 	code = tool.Run(d.Context(), args)

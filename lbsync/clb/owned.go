@@ -33,7 +33,7 @@ func (c *Client) Owned(ctx context.Context, cluster string) ([]lbsync.Owned, err
 			if of.ClusterID != cluster || !of.Owns(tags(lb)) { // the filter matches parts of values
 				continue
 			}
-			owned := lbsync.Owned{Kind: lbsync.OwnedCLB, ID: deref(lb.LoadBalancerId), Name: deref(lb.LoadBalancerName), Owner: of, Created: deref(lb.CreateTime), Address: deref(lb.LoadBalancerDomain)}
+			owned := lbsync.Owned{Kind: lbsync.OwnedCLB, ID: deref(lb.LoadBalancerId), Name: deref(lb.LoadBalancerName), Owner: of, Region: c.cfg.away, Created: deref(lb.CreateTime), Address: deref(lb.LoadBalancerDomain)}
 			if vips := values(lb.LoadBalancerVips); len(vips) > 0 {
 				owned.Address = vips[0]
 			}
@@ -48,7 +48,7 @@ func (c *Client) Owned(ctx context.Context, cluster string) ([]lbsync.Owned, err
 		return nil, err
 	}
 	for _, g := range groups {
-		out = append(out, lbsync.Owned{Kind: lbsync.OwnedSecurityGroup, ID: deref(g.SecurityGroupId), Name: deref(g.SecurityGroupName), Owner: lbsync.OwnerOf(groupTags(g)), Created: deref(g.CreatedTime)})
+		out = append(out, lbsync.Owned{Kind: lbsync.OwnedSecurityGroup, ID: deref(g.SecurityGroupId), Name: deref(g.SecurityGroupName), Owner: lbsync.OwnerOf(groupTags(g)), Region: c.cfg.away, Created: deref(g.CreatedTime)})
 	}
 	return slices.Clip(out), nil
 }

@@ -50,8 +50,9 @@ type Config struct {
 	// TargetQuota reads how many targets a listener may have, 0 if CLB does not say. Nil: it is not known,
 	// and a Service of more nodes than that fails.
 	TargetQuota func(ctx context.Context) (int, error)
-	// Owned lists all that carries the tags of this cluster and of one of its Services. Nil: nobody looks for orphans.
-	Owned func(ctx context.Context) ([]lbsync.Owned, error)
+	// Owned lists all of a region, "" the cluster's, that carries the tags of this cluster and of one of its Services. Nil: nobody
+	// looks for orphans.
+	Owned func(ctx context.Context, region string) ([]lbsync.Owned, error)
 	// About is what Events are about that concern the cluster as a whole, the leader's Lease say. Nil: there are none.
 	About *corev1.ObjectReference
 

@@ -71,7 +71,7 @@ func New(cfg Config) (*Controller, error) {
 		workers: cfg.Workers, gathering: cfg.Gather, verify: cfg.Verify, grace: cfg.Grace, wait: cfg.Wait, dryRun: cfg.DryRun,
 		born: time.Now(), caches: map[string]<-chan struct{}{}, queue: newQueue(cfg.Workers), memory: memory{states: map[key]*state{}, claims: map[types.UID]key{}, nodesOf: map[key]reach{}, actuals: map[key]*lbsync.LoadBalancer{}},
 	}
-	c.orphans = orphans{read: cfg.Owned, about: cfg.About}
+	c.orphans = orphans{read: cfg.Owned, about: cfg.About, regions: map[string]lookout{}}
 	nodes := cfg.Informers.Core().V1().Nodes().Lister()
 	c.instances = newInstances(cfg.Instances, nodes.Get, c.instanceFound)
 	c.healths = &healths{read: c.readHealth}

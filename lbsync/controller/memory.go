@@ -190,6 +190,13 @@ func (m *memory) byRegion(ids []string) map[string][]string {
 	return out
 }
 
+// usedRegions returns the regions, other than the cluster's, in which CLBs were since the program began.
+func (m *memory) usedRegions() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Collect(maps.Values(m.regions))
+}
+
 // noteRegion keeps which region a CLB is in.
 func (m *memory) noteRegion(i lbsync.Instance) {
 	m.mu.Lock()

@@ -3,8 +3,12 @@
 package controller
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,10 +26,16 @@ const apart = 10 * time.Minute
 // orphans looks from time to time for what is left in the cloud of Services that are gone, and reports it. It deletes
 // nothing: what a program takes for left over may be what somebody else's program is about to use.
 type orphans struct {
-	read     func(ctx context.Context) ([]lbsync.Owned, error) // nil: nobody looks
-	about    *corev1.ObjectReference                           // of the Events; nil: there are none
-	seen     lbsync.Sightings
-	reported map[string]bool // by ID, as long as they are orphans
+	read     func(ctx context.Context, region string) ([]lbsync.Owned, error) // nil: nobody looks
+	about    *corev1.ObjectReference                                          // of the Events; nil: there are none
+	regions  map[string]lookout                                               // by name, "" the cluster's
+	reported map[string]bool                                                  // by ID, as long as they are orphans
+}
+
+// lookout is what was seen in a region.
+type lookout struct {
+	seen  lbsync.Sightings
+	found []lbsync.Orphan // at the last reading
 }
 
 // watchOrphans looks until ctx ends.
@@ -41,17 +51,28 @@ func (c *Controller) watchOrphans(ctx context.Context) {
 			return
 		}
 		if err := c.lookForOrphans(lbsync.WithPriority(ctx, lbsync.Background)); err != nil && ctx.Err() == nil {
-			klog.FromContext(ctx).Error(err, "Looking for orphans failed, what was found before still counts")
+			klog.FromContext(ctx).Error(err, "Looking for orphans failed, what was found there before still counts")
 		}
 	}
 }
 
 func (c *Controller) lookForOrphans(ctx context.Context) error {
 	o := &c.orphans
-	owned, err := o.read(ctx)
+	before, err := c.services.List(labels.Everything())
 	if err != nil {
 		return err
 	}
+	var errs []error
+	owned := map[string][]lbsync.Owned{}
+	for _, region := range c.settings.Regions(before, append(slices.Collect(maps.Keys(o.regions)), c.memory.usedRegions()...)...) {
+		found, err := o.read(ctx, region)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("in %s: %w", cmp.Or(region, "the cluster's region"), err))
+			continue
+		}
+		owned[region] = found
+	}
+	// The Services as they are after it: one that came in between has its CLB.
 	services, err := c.services.List(labels.Everything())
 	if err != nil {
 		return err
@@ -60,8 +81,19 @@ func (c *Controller) lookForOrphans(ctx context.Context) error {
 	for _, svc := range services {
 		uids[string(svc.UID)] = true
 	}
+	for region, all := range owned {
+		at := o.regions[region]
+		at.seen, at.found = at.seen.Update(lbsync.Orphans(all, uids), time.Now(), apart)
+		o.regions[region] = at
+	}
 	var found []lbsync.Orphan
-	o.seen, found = o.seen.Update(lbsync.Orphans(owned, uids), time.Now(), apart)
+	for _, region := range slices.Sorted(maps.Keys(o.regions)) {
+		for _, one := range o.regions[region].found {
+			if one.Region == region { // A region may go by two names, its own and that of the cluster's.
+				found = append(found, one)
+			}
+		}
+	}
 	count := map[lbsync.OwnedKind]int{lbsync.OwnedCLB: 0, lbsync.OwnedSecurityGroup: 0}
 	now := map[string]bool{}
 	var news []string
@@ -76,7 +108,7 @@ func (c *Controller) lookForOrphans(ctx context.Context) error {
 	}
 	o.reported = now
 	c.tellOrphans(ctx, len(found), news)
-	return nil
+	return errors.Join(errs...)
 }
 
 func (c *Controller) tellOrphans(ctx context.Context, all int, news []string) {

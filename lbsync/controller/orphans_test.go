@@ -15,6 +15,7 @@ import (
 
 	"github.com/clbsync/clbsync/internal/kubetest"
 	"github.com/clbsync/clbsync/lbsync"
+	"github.com/clbsync/clbsync/lbsync/annotation"
 )
 
 // gauge returns the value of a gauge with one label.
@@ -42,7 +43,7 @@ func TestOrphansAreReportedAndLeftAlone(t *testing.T) {
 		owned := []lbsync.Owned{own(lbsync.OwnedCLB, "lb-1", "web"), own(lbsync.OwnedCLB, "lb-9", "gone"), own(lbsync.OwnedSecurityGroup, "sg-9", "gone")}
 		var fails error
 		readings := 0
-		w.config.Owned = func(context.Context) ([]lbsync.Owned, error) { readings++; return owned, fails }
+		w.config.Owned = func(context.Context, string) ([]lbsync.Owned, error) { readings++; return owned, fails }
 		w.config.About = &corev1.ObjectReference{Kind: "Lease", Namespace: "kube-system", Name: "leader"}
 		w.run()
 		w.pass(15 * time.Minute)
@@ -69,6 +70,33 @@ func TestOrphansAreReportedAndLeftAlone(t *testing.T) {
 		w.pass(2 * time.Hour)
 		w.want("and another one", w.events("leader"), []string{"OrphansFound", "OrphansFound"})
 	}, kubetest.Service("web"), kubetest.Service("other", clusterIP))
+}
+
+func TestOrphansAreLookedForInEveryRegionThatIsKnown(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bad := ""
+		w.config.Settings.OtherRegions = []string{"ap-beijing"}
+		w.config.Owned = func(_ context.Context, region string) ([]lbsync.Owned, error) {
+			if region == bad && bad != "" {
+				return nil, errors.New("no such region")
+			}
+			return []lbsync.Owned{{Kind: lbsync.OwnedCLB, ID: "lb-" + region, Region: region, Owner: lbsync.Owner{ClusterID: "cls-demo", ServiceUID: "gone"}}}, nil
+		}
+		w.config.About = &corev1.ObjectReference{Kind: "Lease", Namespace: "kube-system", Name: "leader"}
+		w.config.Regions = func(string) (Cloud, error) { return w.cloud, nil }
+		w.run()
+		w.pass(time.Hour)
+		text := w.message("leader", "OrphansFound")
+		for _, part := range []string{"3 left in the cloud", "CLB lb- ", "in ap-beijing", "in ap-shanghai"} {
+			if !strings.Contains(text, part) {
+				w.Errorf("the Event says %q, without %q", text, part)
+			}
+		}
+		w.remove(w.service("web"))
+		bad = "ap-shanghai"
+		w.pass(time.Hour)
+		w.want("what cannot be read is as it was, the Service whose region it is being gone", gauge(w, "clbsync_orphans", "clb"), 3.0)
+	}, kubetest.Service("web", kubetest.Annotation(annotation.CrossRegion, "ap-shanghai")))
 }
 
 func TestACLBWhoseTagsAPersonTookOffIsLeftAlone(t *testing.T) {
