@@ -57,7 +57,7 @@ func (s Snapshot) direct(lb *LoadBalancer, svc Service, port corev1.ServicePort,
 	}
 	d := bindPods(svc, k, pods, hosts)
 	lb.Idle[k] = d.idle
-	all, other := lb.free(k, d.bound)
+	all, other := lb.free(svc, k, d.bound)
 	switch {
 	case len(all) < len(d.bound):
 		warn(TargetTaken, "is not bound to %d of its pods: CLB binds an address and port to one listener of a protocol, and %s has them; give the ports of the Service different target ports, or use node ports (%s: \"false\")",
@@ -75,15 +75,16 @@ func (s Snapshot) direct(lb *LoadBalancer, svc Service, port corev1.ServicePort,
 	return append(skips, more...)
 }
 
-// free returns those of the bound that no other listener has, and the listener that has the last of the others.
-func (l LoadBalancer) free(k ListenerKey, all []bound) (free []bound, other ListenerKey) {
+// free returns those of a Service's bound that no other listener has, and the listener that has the last of the others.
+func (l LoadBalancer) free(svc Service, k ListenerKey, all []bound) (free []bound, other ListenerKey) {
 	free = all
 	if k.Protocol.layer7() {
 		return free, other // Rules may share targets.
 	}
+	ports := svc.targetPorts(k.Port)
 	for _, o := range slices.SortedFunc(maps.Keys(l.Answering), ListenerKey.compare) { // of those that come before
-		if o == k || o.Protocol != k.Protocol || !l.Answering[o].Direct {
-			continue
+		if o == k || o.Protocol != k.Protocol || !l.Answering[o].Direct || !meet(ports, svc.targetPorts(o.Port)) {
+			continue // Looking at each pod for each pair of ports would be in vain but for a mistake.
 		}
 		left := free[:0:0]
 		for _, b := range free {
@@ -96,6 +97,29 @@ func (l LoadBalancer) free(k ListenerKey, all []bound) (free []bound, other List
 		free = left
 	}
 	return free, other
+}
+
+// targetPorts returns the ports of the pods behind the Service's ports of a number.
+func (s Service) targetPorts(number uint16) map[uint16]bool {
+	out := map[uint16]bool{}
+	for _, port := range s.Spec.Ports {
+		if uint16(port.Port) != number {
+			continue
+		}
+		for _, slice := range s.Slices {
+			out[portIn(slice, port)] = true
+		}
+	}
+	return out
+}
+
+func meet(a, b map[uint16]bool) bool {
+	for port := range a {
+		if b[port] {
+			return true
+		}
+	}
+	return false
 }
 
 // answering returns the nodes on which somebody serves.

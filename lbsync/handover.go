@@ -51,6 +51,57 @@ func contested(actual, desired LoadBalancer, all Plan) map[place]bool {
 	return out
 }
 
+// moving is a listener whose targets are to change: those that there are and that are wanted, and the changes.
+type moving struct {
+	actual, desired                map[Target]int
+	register, reweight, deregister []Change
+	checked                        bool // how its targets are probed is changed too
+}
+
+// movingOf sorts what is to change by listener. It looks at each target once, however many listeners there are.
+func movingOf(actual, desired LoadBalancer, all Plan) map[ListenerKey]*moving {
+	out := map[ListenerKey]*moving{}
+	of := func(k ListenerKey) *moving {
+		m := out[k]
+		if m == nil {
+			m = &moving{actual: map[Target]int{}, desired: map[Target]int{}}
+			out[k] = m
+		}
+		return m
+	}
+	for _, c := range all.Register {
+		m := of(c.Listener)
+		m.register = append(m.register, c)
+	}
+	for _, c := range all.Reweight {
+		m := of(c.Listener)
+		m.reweight = append(m.reweight, c)
+	}
+	for _, c := range all.Deregister {
+		m := of(c.Listener)
+		m.deregister = append(m.deregister, c)
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	for _, c := range all.ModifyListeners {
+		if m := out[c.To.ListenerKey]; m != nil {
+			m.checked = c.From.Check != c.To.Check
+		}
+	}
+	for b, weight := range actual.Targets {
+		if m := out[b.Listener]; m != nil {
+			m.actual[b.Target] = weight
+		}
+	}
+	for b, weight := range desired.Targets {
+		if m := out[b.Listener]; m != nil {
+			m.desired[b.Target] = weight
+		}
+	}
+	return out
+}
+
 // side is what is decided once for a listener.
 type side struct {
 	unsure bool // what is known of its health says nothing now
@@ -81,24 +132,20 @@ func (s sum) plus(o sum) sum {
 	return sum{s.known + o.known, s.presumed + o.presumed, s.hoped + o.hoped}
 }
 
-func (h *handover) side(l ListenerKey, all Plan) *side {
-	s := &side{room: -1}
-	if h.doubtful(l, all) {
+func (h *handover) side(l ListenerKey, m *moving) *side {
+	// Nothing is taken away in the step that changes how health is found: the health that is known was
+	// found the old way, and the target that is to take the traffic may fail the new one.
+	s := &side{room: -1, unsure: m.checked}
+	if h.doubtful(l, m) {
 		h.step.Doubt = true
 		s.held = h.held() < h.timing.RemovalHold
 	}
-	for _, c := range all.ModifyListeners {
-		// Nothing is taken away in the step that changes how health is found: the health that is known was
-		// found the old way, and the target that is to take the traffic may fail the new one.
-		if c.To.ListenerKey == l && c.From.Check != c.To.Check {
-			s.unsure = true
-		}
-	}
 	wanted := false
-	for b, weight := range h.desired.Targets {
-		if b.Listener != l || weight == 0 {
+	for t, weight := range m.desired {
+		if weight == 0 {
 			continue
 		}
+		b := Binding{l, t}
 		wanted = true
 		if !h.dead(b) {
 			s.need += weight
@@ -109,14 +156,14 @@ func (h *handover) side(l ListenerKey, all Plan) *side {
 		s.have = s.have.plus(w)
 	}
 	s.given = wanted && s.need == 0
-	for b, weight := range h.actual.Targets {
-		if b.Listener == l && weight > 0 && h.desired.Targets[b] == 0 {
-			s.have = s.have.plus(h.worth(b, weight))
+	for t, weight := range m.actual {
+		if weight > 0 && m.desired[t] == 0 {
+			s.have = s.have.plus(h.worth(Binding{l, t}, weight))
 			s.going += weight
 		}
 	}
 	if quota := h.desired.TargetQuota; quota > 0 {
-		s.room, s.force = h.makeRoom(l, all, quota)
+		s.room, s.force = h.makeRoom(l, m, quota)
 	}
 	return s
 }
@@ -165,16 +212,14 @@ func (h *handover) age(b Binding) time.Duration {
 // no room: a tenth at a time, since the others carry what these few carried; none while those that came
 // before are not usable yet, or while a target that gets nothing anyway can go instead; and never the last
 // one, unless there can be but one.
-func (h *handover) makeRoom(l ListenerKey, all Plan, quota int) (room, force int) {
-	var there, open, coming, leaving int
+func (h *handover) makeRoom(l ListenerKey, m *moving, quota int) (room, force int) {
+	there, coming := len(m.actual), len(m.register)
+	var open, leaving int
 	settling, unread := false, true
 	var spare []Binding
-	for b, weight := range h.actual.Targets {
-		if b.Listener != l {
-			continue
-		}
-		there++
-		want, stays := h.desired.Targets[b]
+	for t, weight := range m.actual {
+		b := Binding{l, t}
+		want, stays := m.desired[t]
 		switch {
 		case weight > 0:
 			open++
@@ -185,13 +230,8 @@ func (h *handover) makeRoom(l ListenerKey, all Plan, quota int) (room, force int
 			spare = append(spare, b)
 		}
 	}
-	for _, c := range all.Register {
-		if c.Listener == l {
-			coming++
-		}
-	}
-	for _, c := range all.Deregister {
-		if c.Listener == l && c.Was == 0 {
+	for _, c := range m.deregister {
+		if c.Was == 0 {
 			leaving++
 		}
 	}
@@ -341,24 +381,24 @@ func (h *handover) held() time.Duration {
 
 // doubtful reports whether a listener would lose more than half of its open targets for doubtful reasons,
 // and would be left with less than half of what it has.
-func (h *handover) doubtful(l ListenerKey, all Plan) bool {
+func (h *handover) doubtful(l ListenerKey, m *moving) bool {
 	if h.desired.RemovalAllowed || h.desired.Released[l] {
 		return false
 	}
 	var before, after, going int
-	for b, weight := range h.actual.Targets {
-		if b.Listener == l && weight > 0 {
+	for _, weight := range m.actual {
+		if weight > 0 {
 			before++
 		}
 	}
-	for b, weight := range h.desired.Targets {
-		if b.Listener == l && weight > 0 {
+	for _, weight := range m.desired {
+		if weight > 0 {
 			after++
 		}
 	}
-	for _, changes := range [][]Change{all.Reweight, all.Deregister} {
+	for _, changes := range [][]Change{m.reweight, m.deregister} {
 		for _, c := range changes {
-			if c.Listener == l && c.Was > 0 && c.Weight == 0 && h.isDoubtful(c) {
+			if c.Was > 0 && c.Weight == 0 && h.isDoubtful(c) {
 				going++
 			}
 		}

@@ -329,7 +329,16 @@ type Binding struct {
 func (b Binding) String() string { return b.Listener.String() + " " + b.Target.String() }
 
 func (b Binding) compare(o Binding) int {
-	return cmp.Or(b.Listener.compare(o.Listener), cmp.Compare(b.Target.Host(), o.Target.Host()), cmp.Compare(b.Target.Port, o.Target.Port))
+	if c := b.Listener.compare(o.Listener); c != 0 {
+		return c
+	}
+	return b.Target.compare(o.Target)
+}
+
+// compare sorts addresses, as numbers, before instances. It makes no texts of them: a CLB with thousands of targets is sorted
+// several times in a sync.
+func (t Target) compare(o Target) int {
+	return cmp.Or(cmp.Compare(t.Instance, o.Instance), t.IP.Compare(o.IP), cmp.Compare(t.Port, o.Port))
 }
 
 // Health is what CLB says of a target.

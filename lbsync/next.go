@@ -130,8 +130,8 @@ func Next(actual, desired LoadBalancer, seen Observation, t Timing) Step {
 	}}
 	h := handover{actual: actual, desired: desired, seen: seen, timing: t, step: &step, listeners: map[ListenerKey]*side{}}
 	h.contested = contested(actual, desired, all)
-	for k := range desired.Listeners {
-		h.listeners[k] = h.side(k, all)
+	for k, m := range movingOf(actual, desired, all) {
+		h.listeners[k] = h.side(k, m)
 	}
 	for _, c := range all.Register {
 		h.register(c)

@@ -238,11 +238,11 @@ func (p *Plan) diffListeners(actual, desired LoadBalancer) {
 func (p *Plan) diffTargets(actual, desired LoadBalancer) {
 	theirs := actual.foreigners()
 	foreign := func(k ListenerKey) bool { _, taken := theirs[k.port()]; return taken }
-	for _, b := range sortedBindings(desired.Targets) {
+	for b, weight := range desired.Targets {
 		if foreign(b.Listener) || actual.usurped(desired, b.Listener) {
 			continue
 		}
-		c := Change{Binding: b, ListenerID: actual.Listeners[b.Listener].ID, Weight: desired.Targets[b]}
+		c := Change{Binding: b, Weight: weight}
 		was, ok := actual.Targets[b]
 		switch c.Was = was; {
 		case !ok && c.Weight == 0: // A target that is to get nothing has no reason to come.
@@ -252,11 +252,20 @@ func (p *Plan) diffTargets(actual, desired LoadBalancer) {
 			p.Reweight = append(p.Reweight, c)
 		}
 	}
-	for _, b := range sortedBindings(actual.Targets) {
-		_, stays := desired.Listeners[b.Listener] // Else its targets go with it.
-		if _, ok := desired.Targets[b]; !ok && stays && !foreign(b.Listener) && !actual.usurped(desired, b.Listener) {
-			p.Deregister = append(p.Deregister, Change{Binding: b, ListenerID: actual.Listeners[b.Listener].ID, Was: actual.Targets[b]})
+	for b, was := range actual.Targets {
+		if _, ok := desired.Targets[b]; ok {
+			continue
 		}
+		_, stays := desired.Listeners[b.Listener] // Else its targets go with it.
+		if stays && !foreign(b.Listener) && !actual.usurped(desired, b.Listener) {
+			p.Deregister = append(p.Deregister, Change{Binding: b, Was: was})
+		}
+	}
+	for _, changes := range [][]Change{p.Register, p.Reweight, p.Deregister} {
+		for i := range changes {
+			changes[i].ListenerID = actual.Listeners[changes[i].Listener].ID
+		}
+		slices.SortFunc(changes, func(a, b Change) int { return a.compare(b.Binding) })
 	}
 }
 

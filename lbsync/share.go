@@ -106,6 +106,7 @@ func (s Snapshot) share(lb *LoadBalancer, parts []part) []Skip {
 		}
 	}
 	for n, p := range parts {
+		won := map[ListenerKey]bool{}
 		for _, k := range sortedListeners(p.lb.Listeners) {
 			wins := winner[k.port()]
 			first := parts[wins]
@@ -115,7 +116,7 @@ func (s Snapshot) share(lb *LoadBalancer, parts []part) []Skip {
 				then = "delete it in the console if nobody needs it, or "
 			}
 			if wins == n {
-				lb.take(p.lb, k)
+				won[k] = true
 				continue
 			}
 			if k.Rule() {
@@ -124,12 +125,15 @@ func (s Snapshot) share(lb *LoadBalancer, parts []part) []Skip {
 			skips = append(skips, of(p.svc, []Skip{{Object: "listener " + k.String(), Reason: PortTaken, Warning: true,
 				Message: fmt.Sprintf("Listener %s of CLB %s is left out: %s has its place (E4014 in TKE); %suse another port, or another CLB", k, s.Existing, other, then)}})...)
 		}
+		lb.take(p.lb, won)
 	}
+	left := map[ListenerKey]bool{}
 	for k, l := range s.Actual.Listeners {
 		if l.keeps(known) {
-			lb.take(s.Actual, k)
+			left[k] = true
 		}
 	}
+	lb.take(s.Actual, left)
 	return skips
 }
 
@@ -151,31 +155,33 @@ type part struct {
 
 func (p part) name() string { return ListenerName(string(p.svc.UID)) }
 
-// take adds a listener of another CLB, with all that hangs on it.
-func (l *LoadBalancer) take(from LoadBalancer, k ListenerKey) {
-	l.Listeners[k] = from.Listeners[k]
+// take adds listeners of another CLB, with all that hangs on them.
+func (l *LoadBalancer) take(from LoadBalancer, listeners map[ListenerKey]bool) {
 	for b, weight := range from.Targets {
-		if b.Listener == k {
+		if listeners[b.Listener] {
 			l.Targets[b] = weight
 		}
 	}
-	if from.Idle[k] {
-		l.Idle[k] = true
-	}
-	if a, ok := from.Answering[k]; ok {
-		l.Answering[k] = a
-	}
-	if from.Waiting[k] {
-		if l.Waiting == nil {
-			l.Waiting = map[ListenerKey]bool{}
+	for k := range listeners {
+		l.Listeners[k] = from.Listeners[k]
+		if from.Idle[k] {
+			l.Idle[k] = true
 		}
-		l.Waiting[k] = true
-	}
-	if from.RemovalAllowed {
-		if l.Released == nil {
-			l.Released = map[ListenerKey]bool{}
+		if a, ok := from.Answering[k]; ok {
+			l.Answering[k] = a
 		}
-		l.Released[k] = true
+		if from.Waiting[k] {
+			if l.Waiting == nil {
+				l.Waiting = map[ListenerKey]bool{}
+			}
+			l.Waiting[k] = true
+		}
+		if from.RemovalAllowed {
+			if l.Released == nil {
+				l.Released = map[ListenerKey]bool{}
+			}
+			l.Released[k] = true
+		}
 	}
 }
 

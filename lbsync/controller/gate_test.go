@@ -14,7 +14,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clienttesting "k8s.io/client-go/testing"
-	"k8s.io/client-go/tools/cache"
 
 	"github.com/clbsync/clbsync/internal/kubetest"
 	"github.com/clbsync/clbsync/internal/readinessgate"
@@ -276,35 +275,4 @@ func TestPodsThatCannotBeListedStopNoCLB(t *testing.T) {
 		w.pass(30 * time.Second)
 		w.wantCalls("creation", "CreateLoadBalancer web", "CreateListeners lb-1 TCP:80", "Register lb-1 TCP:80/ins-00000002:30080=10")
 	}, localWeb()...)
-}
-
-// BenchmarkPodStore measures what a pod takes in memory, by whether it has the gate.
-func BenchmarkPodStore(b *testing.B) {
-	const count = 100_000
-	for _, gates := range []bool{false, true} {
-		b.Run(fmt.Sprintf("gated=%v", gates), func(b *testing.B) {
-			for b.Loop() {
-				before := heap()
-				store := cache.NewStore(cache.DeletionHandlingMetaNamespaceKeyFunc)
-				for i := range count {
-					pod := kubetest.Gated(fmt.Sprintf("deployment-with-a-name-7d4b9c5f6d-%05d", i), "web", "n1", readinessgate.Condition, time.Now())
-					pod.Namespace = fmt.Sprintf("namespace-%d", i%100)
-					if !gates {
-						pod.Spec.ReadinessGates = nil
-					}
-					kept, err := keepOfPod(pod)
-					if err != nil {
-						b.Fatal(err)
-					}
-					if err := store.Add(kept); err != nil {
-						b.Fatal(err)
-					}
-				}
-				b.ReportMetric((float64(heap())-float64(before))/count, "B/pod")
-				if len(store.ListKeys()) != count {
-					b.Fatal("pods are missing")
-				}
-			}
-		})
-	}
 }

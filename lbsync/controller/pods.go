@@ -115,15 +115,18 @@ func podInformer(cfg Config, needed bool) (cache.SharedIndexInformer, error) {
 	if err := informer.SetTransform(keepOfPod); err != nil {
 		return nil, fmt.Errorf("trim pods: %w", err)
 	}
-	err := informer.AddIndexers(cache.Indexers{
-		byNamespace: podIndex((*keptPod).admitted, func(p *keptPod) string { return p.namespace }),
-		byWeight:    podIndex(func(p *keptPod) bool { return p.weighted }, func(p *keptPod) string { return p.namespace }),
-		byWaiting:   podIndex((*keptPod).waits, func(*keptPod) string { return waiting }),
-	})
-	if err != nil {
+	if err := informer.AddIndexers(podIndexers()); err != nil {
 		return nil, fmt.Errorf("index pods: %w", err)
 	}
 	return informer, nil
+}
+
+func podIndexers() cache.Indexers {
+	return cache.Indexers{
+		byNamespace: podIndex((*keptPod).admitted, func(p *keptPod) string { return p.namespace }),
+		byWeight:    podIndex(func(p *keptPod) bool { return p.weighted }, func(p *keptPod) string { return p.namespace }),
+		byWaiting:   podIndex((*keptPod).waits, func(*keptPod) string { return waiting }),
+	}
 }
 
 func podIndex(in func(*keptPod) bool, value func(*keptPod) string) cache.IndexFunc {
