@@ -135,7 +135,7 @@ var waiting = []struct {
 	wait   WaitReason
 	reason Reason
 }{
-	{ForRelease, ReasonRemovalHeld}, {ForRoom, ReasonForRoom}, {ForPlace, ReasonForPlace}, {ForHealth, ReasonForHealth}, {ForRules, ReasonForRules}, {ForEndpoint, ReasonLastTarget},
+	{ForRelease, ReasonRemovalHeld}, {ForRoom, ReasonForRoom}, {ForPlace, ReasonForPlace}, {ForHealth, ReasonForHealth}, {ForSuccessor, ReasonForHealth}, {ForRules, ReasonForRules}, {ForEndpoint, ReasonLastTarget},
 }
 
 func (f Finding) synced() metav1.Condition {

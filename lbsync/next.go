@@ -64,7 +64,7 @@ type Step struct {
 	Tune  bool          // the plan has changes of weights that are damped: Observation.Reweighted is now
 }
 
-// Wait is why a target stays as it is although the desired state wants it otherwise.
+// Wait is why a target, or without one a listener, stays as it is although the desired state wants it otherwise.
 type Wait struct {
 	Binding
 	Reason WaitReason
@@ -75,17 +75,23 @@ type WaitReason string
 
 // The reasons.
 const (
-	ForHealth   WaitReason = "new targets are not healthy yet"
-	ForDrain    WaitReason = "its connections are draining"
-	ForEndpoint WaitReason = "no other target can take its traffic"
-	ForRelease  WaitReason = "most targets would go for reasons that are about their nodes"
-	ForRoom     WaitReason = "the listener has as many targets as it may"
-	ForPlace    WaitReason = "another listener still has it"
-	ForDamping  WaitReason = "weights were changed a moment ago"
-	ForRules    WaitReason = "its node has had no time for its rules"
+	ForHealth    WaitReason = "new targets are not healthy yet"
+	ForSuccessor WaitReason = "the listener that takes its port over does not serve yet"
+	ForDrain     WaitReason = "its connections are draining"
+	ForEndpoint  WaitReason = "no other target can take its traffic"
+	ForRelease   WaitReason = "most targets would go for reasons that are about their nodes"
+	ForRoom      WaitReason = "the listener has as many targets as it may"
+	ForPlace     WaitReason = "another listener still has it"
+	ForDamping   WaitReason = "weights were changed a moment ago"
+	ForRules     WaitReason = "its node has had no time for its rules"
 )
 
-func (w Wait) String() string { return fmt.Sprintf("%s: %s", w.Binding, w.Reason) }
+func (w Wait) String() string {
+	if w.Target == (Target{}) {
+		return fmt.Sprintf("listener %s: %s", w.Listener, w.Reason)
+	}
+	return fmt.Sprintf("%s: %s", w.Binding, w.Reason)
+}
 
 // Awaits reports whether one of the step's waits has the reason.
 func (s Step) Awaits(reason WaitReason) bool {
@@ -110,7 +116,8 @@ func (s Step) Awaits(reason WaitReason) bool {
 // listener's targets for doubtful reasons is held for RemovalHold. Where the quota has no room for new
 // targets, a few old ones go first. Everything that takes nothing away (listeners, settings, new targets,
 // weights other than 0) comes at once, but for UDP targets and closed targets that open again, whose nodes are
-// given Programming to program their rules. A listener that nobody wants goes at once, with its targets, and so does a whole CLB.
+// given Programming to program their rules. A listener that nobody wants goes at once, with its targets, and so does a whole CLB; but one
+// whose port a listener of the other transport takes over for its Service goes when that serves.
 func Next(actual, desired LoadBalancer, seen Observation, t Timing) Step {
 	all := Diff(actual, desired)
 	switch {
@@ -136,6 +143,7 @@ func Next(actual, desired LoadBalancer, seen Observation, t Timing) Step {
 	for _, c := range all.Register {
 		h.register(c)
 	}
+	h.succeed(all)
 	var tuning []Change
 	for _, c := range all.Reweight {
 		switch {

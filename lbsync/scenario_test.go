@@ -287,7 +287,7 @@ func (w *world) run(t *testing.T) string {
 		for _, wait := range step.Waits {
 			fmt.Fprintf(&b, "wait %s\n", wait)
 		}
-		if !slices.ContainsFunc([]WaitReason{ForHealth, ForDrain, ForRelease, ForDamping, ForRoom, ForRules}, step.Awaits) {
+		if !slices.ContainsFunc([]WaitReason{ForHealth, ForDrain, ForRelease, ForDamping, ForRoom, ForRules, ForSuccessor}, step.Awaits) {
 			return b.String() // only the cluster can end this wait
 		}
 		for !step.again(w, desired) {

@@ -163,7 +163,7 @@ var reasonTable = []Reason{
 	{"NoPorts", Condition, Text{"No port can have a listener.", "没有端口可以建立监听器。"}, Text{"See the other Events.", "参见其他事件。"}},
 	{"DriftReported", Condition, Text{"What others changed is left as found.", "他人的改动保持现状。"}, Text{"Set it right, or clbsync.io/drift: repair.", "自行改回，或设置 clbsync.io/drift: repair。"}},
 	{"PlanOnly", Condition, Text{"Changes are planned and not made; a Service that is being deleted stays.", "变更只作计划不执行；正在删除的 Service 会保留。"}, Text{"Remove the annotation clbsync.io/mode.", "移除注解 clbsync.io/mode。"}},
-	{"WaitingForHealth", Condition, Text{"Old targets stay until new ones are healthy.", "旧后端保留至新后端健康。"}, Text{"If it lasts, look at the pods and the health check.", "若持续，检查 Pod 和健康检查。"}},
+	{"WaitingForHealth", Condition, Text{"Old targets, or the old listener of a port that changes between TCP and UDP, stay until new targets are healthy.", "旧后端（或端口在 TCP 与 UDP 之间变更时的旧监听器）保留至新后端健康。"}, Text{"If it lasts, look at the pods and the health check.", "若持续，检查 Pod 和健康检查。"}},
 	{"WaitingForRoom", Condition, Text{"The listener has as many targets as it may.", "监听器的后端已达上限。"}, Text{}},
 	{"WaitingForListener", Condition, Text{"Another listener still has a target.", "后端仍被另一监听器占用。"}, Text{}},
 	{"WaitingForNode", Condition, Text{"A node is given time to program its rules (UDP).", "等待节点下发规则（UDP）。"}, Text{}},

@@ -386,7 +386,7 @@ func (c *Controller) steps(ctx context.Context, r *state, actual, desired lbsync
 					c.tellInStep(s, actual)
 				}
 			}
-			if poll := c.settings.Timing.Poll; step.Again == poll && step.Awaits(lbsync.ForHealth) {
+			if poll := c.settings.Timing.Poll; step.Again == poll && (step.Awaits(lbsync.ForHealth) || step.Awaits(lbsync.ForSuccessor)) {
 				step.Again = untilPoll(time.Now(), poll)
 			}
 			return actual, step, nil
