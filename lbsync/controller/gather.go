@@ -83,3 +83,49 @@ func (c *Controller) withEndpoints(service lbsync.Service) (lbsync.Service, erro
 	}
 	return service, nil
 }
+
+// companions returns a Service and those that share its CLB.
+func (c *Controller) companions(svc *corev1.Service) ([]*corev1.Service, error) {
+	k := keyOf(svc)
+	all := []*corev1.Service{svc}
+	if !shared(k) {
+		return all, nil
+	}
+	found, err := c.members.ByIndex(byCLB, k.Name)
+	if err != nil {
+		return nil, err
+	}
+	for _, obj := range found {
+		if other := obj.(*corev1.Service); other.UID != svc.UID && c.concerns(other) {
+			all = append(all, other)
+		}
+	}
+	return all, nil
+}
+
+// snapshotOf returns all that decides about the CLB of a Service, as the caches have it now, for others than the workers.
+func (c *Controller) snapshotOf(svc *corev1.Service, actual lbsync.LoadBalancer) (snap lbsync.Snapshot, own lbsync.Service, unsure bool, err error) {
+	k := keyOf(svc)
+	all, err := c.companions(svc)
+	if err != nil {
+		return snap, own, false, err
+	}
+	services := make([]lbsync.Service, len(all))
+	for i, one := range all {
+		options, problems := annotation.Parse(one.Annotations)
+		services[i] = lbsync.Service{Service: one, Options: options, Problems: problems}
+	}
+	slices.SortFunc(services, lbsync.ByClaim)
+	if snap, unsure, err = c.snapshot(&actual, services...); err != nil {
+		return snap, own, false, err
+	}
+	if shared(k) {
+		snap.Existing, snap.Actual = k.Name, actual
+	}
+	for _, one := range snap.Services {
+		if one.UID == svc.UID {
+			own = one
+		}
+	}
+	return snap, own, unsure, nil
+}

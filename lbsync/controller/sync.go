@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,7 +14,6 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/clbsync/clbsync/lbsync"
-	"github.com/clbsync/clbsync/lbsync/annotation"
 )
 
 // sync takes the CLB of a key as far as it can go now. It returns when to look again; 0: when something changes.
@@ -82,95 +79,6 @@ func (c *Controller) ensure(ctx context.Context, r *state, svc *corev1.Service, 
 	later, err := c.publish(ctx, r.seat, svc, f, r.failures)
 	out.err = errors.Join(out.err, err)
 	return soonest(again, soonest(later, r.retryIn(time.Now()))), out
-}
-
-// elsewhere reports whether another CLB serves a Service than the one that is made for it: one that somebody made, which its
-// annotation names. Where there is one that was made for it, that stays, and is noted.
-func (c *Controller) elsewhere(ctx context.Context, k key, r *state, svc *corev1.Service) (bool, outcome) {
-	home := keyOf(svc)
-	if home == k {
-		if at := c.memory.claim(svc.UID, k); at != k {
-			c.queue.add(at, 0, due{changed: true})
-			return true, outcome{}
-		}
-		return false, outcome{}
-	}
-	if c.memory.claim(svc.UID, k) == k && r.service != nil {
-		found, err := r.cloud.Find(ctx, c.owner(svc))
-		if err != nil {
-			return true, outcome{present: true, err: err}
-		}
-		if len(found) > 0 {
-			return true, outcome{present: true, err: c.pin(ctx, svc, found[0].ID, k)}
-		}
-	}
-	r.clear()
-	c.memory.forget(k)
-	c.queue.add(home, 0, due{changed: true})
-	return true, outcome{}
-}
-
-// pin notes that a Service has a CLB that was made for it, whatever other its annotation names meanwhile, and has that
-// looked at.
-func (c *Controller) pin(ctx context.Context, svc *corev1.Service, id string, k key) error {
-	if c.dryRun {
-		return nil
-	}
-	to := svc.DeepCopy()
-	if !hasFinalizer(svc) {
-		to.Finalizers = append(to.Finalizers, finalizerOf(svc))
-	}
-	note(to, annotation.LoadBalancerID, id)
-	note(to, annotation.Applied, withoutName(svc.Annotations[annotation.Applied], annotation.ExistingID))
-	_, err := c.patch(ctx, svc, to)
-	c.queue.add(k, c.gathering, due{changed: true})
-	return err
-}
-
-// unpin forgets which CLB was noted, so that the one that the annotation names is used.
-func (c *Controller) unpin(ctx context.Context, svc *corev1.Service) error {
-	if c.dryRun {
-		return nil
-	}
-	to := svc.DeepCopy()
-	delete(to.Annotations, annotation.LoadBalancerID)
-	note(to, annotation.Applied, withoutName(svc.Annotations[annotation.Applied], annotation.ExistingID))
-	now, err := c.patch(ctx, svc, to)
-	if err == nil {
-		c.queue.add(keyOf(now), c.gathering, due{changed: true})
-	}
-	return err
-}
-
-// withoutName returns a list of names, separated by commas, without one of them.
-func withoutName(list, name string) string {
-	return strings.Join(slices.DeleteFunc(strings.Split(list, ","), func(s string) bool { return s == name }), ",")
-}
-
-func (c *Controller) owner(svc *corev1.Service) lbsync.Owner {
-	return lbsync.Owner{ClusterID: c.settings.ClusterID, ServiceUID: string(svc.UID)}
-}
-
-// cloudOf returns the cloud of the region in which the CLB of a Service is, or is to be made: what was noted at its making
-// counts over what its annotation says since.
-func (c *Controller) cloudOf(svc *corev1.Service) (Cloud, error) {
-	o, _ := annotation.Parse(svc.Annotations)
-	region := o.CrossRegion
-	if hasFinalizer(svc) && (o.Region != "" || o.LoadBalancerID != "") {
-		region = o.Region
-	}
-	return c.cloudIn(region)
-}
-
-// cloudIn returns the cloud of a region; "" is the cluster's.
-func (c *Controller) cloudIn(region string) (Cloud, error) {
-	if region == "" {
-		return c.cloud, nil
-	}
-	if c.regions == nil {
-		return nil, &lbsync.Error{Kind: lbsync.Denied, Action: "Regions", Err: fmt.Errorf("the annotation %s names %s, and this program works in one region only", annotation.CrossRegion, region)}
-	}
-	return c.regions(region)
 }
 
 // pursue takes the CLB of a Service towards what the Service asks for. It returns the Service as it is then,
@@ -421,75 +329,4 @@ func (c *Controller) apply(ctx context.Context, r *state, plan lbsync.Plan, actu
 		}
 	}
 	return now, refused, err
-}
-
-// retire deletes every CLB that carries the tags of the Service, also those that no memory knows: one whose
-// creation was cut short, say. Only when a search finds none does the Service lose its finalizer.
-func (c *Controller) retire(ctx context.Context, r *state, svc *corev1.Service, live bool) outcome {
-	owner := c.owner(svc)
-	r.actual, r.stamps = nil, nil
-	if o, _ := annotation.Parse(svc.Annotations); o.Skip {
-		return c.leaveAsIs(ctx, svc, live)
-	}
-	last := ""
-	for !c.stopped() {
-		found, err := r.cloud.Find(ctx, owner)
-		if err != nil {
-			return outcome{err: err}
-		}
-		if len(found) == 0 {
-			if last == "" && c.mayAppear(ctx, r, svc) {
-				continue
-			}
-			return c.finish(ctx, r, svc, last, live)
-		}
-		if found[0].ID == last {
-			return outcome{present: true, err: fmt.Errorf("CLB %s is still found by its tags after its deletion", last)}
-		}
-		actual, err := r.cloud.Observe(ctx, found[0].ID)
-		if err != nil {
-			return outcome{present: true, err: err}
-		}
-		r.restricted = r.restricted || len(actual.Instance.Access) > 0
-		desired := lbsync.LoadBalancer{Instance: lbsync.Instance{Owner: owner}}
-		if c.dryRun {
-			c.show(ctx, r.seat, lbsync.Diff(actual, desired))
-			return outcome{present: true}
-		}
-		if o, _ := annotation.Parse(svc.Annotations); o.PlanOnly {
-			return c.leave(ctx, r, svc, lbsync.Finding{PlanOnly: true, Actual: actual, Plan: lbsync.Diff(actual, desired)}, live)
-		}
-		if last == "" {
-			c.recorder.Event(svc, corev1.EventTypeNormal, eventDeleting, "Deleting load balancer")
-		}
-		step := lbsync.Next(actual, desired, lbsync.Observation{Now: time.Now()}, c.settings.Timing)
-		if _, _, err := c.apply(ctx, r, step.Plan, actual, desired); err != nil {
-			return outcome{present: true, err: err}
-		}
-		last = found[0].ID
-	}
-	return outcome{present: true}
-}
-
-// leave does not delete the CLB of a Service that wants to see the plan only. A Service that is still there says why
-// it stays. One that is gone, since somebody took its finalizer off, leaves its CLB behind: nothing is written.
-func (c *Controller) leave(ctx context.Context, r *state, svc *corev1.Service, f lbsync.Finding, live bool) outcome {
-	c.show(ctx, r.seat, f.Plan)
-	if !live {
-		klog.FromContext(ctx).Error(nil, "A CLB is left behind: its Service is gone, and was to be planned for only", "clb", f.Actual.Instance.ID, "annotation", annotation.Mode)
-		return outcome{}
-	}
-	r.written = time.Time{} // Nobody looks again before the Service changes.
-	_, err := c.publish(ctx, r.seat, svc, f, r.failures)
-	return outcome{present: true, err: err}
-}
-
-// leaveAsIs lets a Service go whose author wants nothing to be written: what it has in the cloud is left behind.
-func (c *Controller) leaveAsIs(ctx context.Context, svc *corev1.Service, live bool) outcome {
-	klog.FromContext(ctx).Info("A Service is let go and what it has in the cloud is left behind", "annotation", annotation.TKEMode, "clb", svc.Annotations[annotation.LoadBalancerID])
-	c.tell(svc, corev1.EventTypeWarning, string(lbsync.HandsOff), fmt.Sprintf("The CLB and its listeners stay as they are, since the annotation %s is \"skip\": nothing looks after them any more", annotation.TKEMode))
-	if !live || c.dryRun {
-		return outcome{}
-	}
-	return outcome{err: c.release(ctx, svc)}
 }
