@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/clbsync/clbsync/clbsim"
 	"github.com/clbsync/clbsync/internal/kubetest"
+	"github.com/clbsync/clbsync/internal/readinessgate"
 	"github.com/clbsync/clbsync/lbsync"
 	"github.com/clbsync/clbsync/lbsync/annotation"
 	"github.com/clbsync/clbsync/lbsync/serviceconfig"
@@ -117,6 +119,31 @@ func TestExplainSaysWhatOfThatIsMissing(t *testing.T) {
 			}, c.objects...)
 		})
 	}
+}
+
+func TestPlanKnowsTheWeightsAndGatesOfPods(t *testing.T) {
+	pod := func(name string, gate bool, mods ...func(*corev1.Pod)) *corev1.Pod {
+		p := kubetest.Gated(name, "web", "n1", readinessgate.Condition, time.Now())
+		if !gate {
+			p.Spec.ReadinessGates = nil
+		}
+		for _, mod := range mods {
+			mod(p)
+		}
+		return p
+	}
+	heavy := func(p *corev1.Pod) { p.Annotations = map[string]string{annotation.CustomWeight: "50"} }
+	endpoints := kubetest.Slice("web", kubetest.OfPod(kubetest.Ready("n1", "10.1.1.1"), "heavy"), kubetest.OfPod(kubetest.Unready("n1", "10.1.1.2"), "waits"),
+		kubetest.OfPod(kubetest.Unready("n1", "10.1.1.3"), "starts"))
+	svc := kubetest.Service("web", kubetest.Selecting("web"), kubetest.Annotation(annotation.DirectAccess, "true"))
+	atDesk(t, func(d desk) {
+		d.golden("plan-pods", "", exitChanges, "plan", "web", "--cloud-config", "cloud.yaml")
+		for _, a := range d.client.Actions() {
+			if r := a.GetResource().Resource; r == "pods" && (a.GetVerb() != "list" || a.(clienttesting.ListAction).GetListRestrictions().Labels.String() != "app=web") {
+				d.Errorf("%s of pods %v: want one list of those of the Service", a.GetVerb(), a)
+			}
+		}
+	}, svc, endpoints, pod("heavy", false, heavy), pod("waits", true), pod("starts", false))
 }
 
 // shanghai adds a region to the cloud, with a CLB of the Service web in it.

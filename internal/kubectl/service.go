@@ -73,7 +73,6 @@ func (r *run) read(ctx context.Context, name string) (about, error) {
 // examine asks the controller's own code, once.
 func examine(ctx context.Context, cluster Cluster, cloud Cloud, settings lbsync.Settings, service string) (lbsync.Finding, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	settings.Gate.Enabled = false // the pods of the whole cluster are not needed for one answer
 	factory := informers.NewSharedInformerFactory(cluster.Client, 0)
 	defer factory.Shutdown()
 	defer cancel()

@@ -140,9 +140,9 @@ func (t *Tool) Markdown(chinese bool) string {
 		return texts[name].Long
 	}
 	fmt.Fprintf(&b, "# kubectl clb\n\n%s\n\n```console\n%s\n```\n", long("clb"), texts["clb"].Example)
-	rights := "\nIn the cluster it lists Services and Nodes, EndpointSlices and Events, and reads by name (get) the Secrets and TkeServiceConfigs that the Service names; the controller's role will do.\n"
+	rights := "\nIn the cluster it lists Services and Nodes, EndpointSlices and Events, and reads by name (get) the Secrets and TkeServiceConfigs that the Service names; of a Service whose targets are pods it lists those, too. The controller's role will do.\n"
 	if chinese {
-		rights = "\n在集群中需要 list 权限：Service、Node、EndpointSlice 和 Event；并按名称读取（get）Service 引用的 Secret 和 TkeServiceConfig。与控制器的角色相同即可。\n"
+		rights = "\n在集群中需要 list 权限：Service、Node、EndpointSlice 和 Event；后端为 Pod 的 Service 还需 Pod；并按名称读取（get）Service 引用的 Secret 和 TkeServiceConfig。与控制器的角色相同即可。\n"
 	}
 	b.WriteString(rights)
 	for _, name := range commands {

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"github.com/clbsync/clbsync/lbsync"
+	"github.com/clbsync/clbsync/lbsync/annotation"
 )
 
 // resolving is how long Examine waits for the instances of nodes whose objects do not name theirs.
@@ -104,7 +105,8 @@ func (c *Controller) examineShared(ctx context.Context, cloud Cloud, svc *corev1
 }
 
 // inquire reads what a controller that runs follows by and by: the Secrets that the Service names, and the TkeServiceConfigs of
-// all Services that decide about its CLB. It reads them by name: who asks need not have the right to list them.
+// all Services that decide about its CLB. It reads them by name: who asks need not have the right to list them. Where weights or
+// gates of pods matter it lists the pods that the Service selects.
 func (c *Controller) inquire(ctx context.Context, svc *corev1.Service) error {
 	all, err := c.companions(svc)
 	if err != nil {
@@ -112,6 +114,12 @@ func (c *Controller) inquire(ctx context.Context, svc *corev1.Service) error {
 	}
 	c.secrets.reader = "you"
 	c.secrets.read(ctx, svc, true)
+	options, _ := annotation.Parse(svc.Annotations)
+	if c.settings.Direct(lbsync.Service{Service: svc, Options: options}) || c.settings.Gate.Enabled && c.settings.Gate.NodeAgent {
+		if err := c.pods.read(ctx, c.client, svc); err != nil {
+			return err
+		}
+	}
 	return c.configs.read(ctx, all)
 }
 

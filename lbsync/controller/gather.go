@@ -78,7 +78,7 @@ func (c *Controller) withEndpoints(service lbsync.Service) (lbsync.Service, erro
 		service.PodsUnknown = !c.pods.known()
 		service.PodWeights = c.pods.weights(svc.Namespace)
 	}
-	if c.gates != nil && (direct || c.settings.Gate.NodeAgent) {
+	if (c.gates != nil || c.pods.listed && c.settings.Gate.Enabled) && (direct || c.settings.Gate.NodeAgent) {
 		service.Gated = c.pods.admitted(svc.Namespace)
 	}
 	return service, nil

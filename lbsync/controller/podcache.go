@@ -8,7 +8,11 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
@@ -27,6 +31,7 @@ type pods struct {
 	synced   <-chan struct{} // closed when the handler has seen all pods that there were
 	needed   chan struct{}   // a Service has pods as targets; nil: the informer runs in any case
 	once     sync.Once
+	listed   bool // those that matter were read, and none is watched
 }
 
 func newPods(c *Controller, cfg Config) (*pods, error) {
@@ -47,8 +52,32 @@ func newPods(c *Controller, cfg Config) (*pods, error) {
 	return p, nil
 }
 
+// read lists the pods that a Service selects, in the place of run: it is for a program that asks once.
+func (p *pods) read(ctx context.Context, client kubernetes.Interface, svc *corev1.Service) error {
+	if len(svc.Spec.Selector) > 0 {
+		found, err := client.CoreV1().Pods(svc.Namespace).List(ctx, metav1.ListOptions{LabelSelector: labels.SelectorFromValidatedSet(svc.Spec.Selector).String(), ResourceVersion: "0"})
+		if err != nil {
+			return fmt.Errorf("pods of Service %s/%s: %w", svc.Namespace, svc.Name, err)
+		}
+		for i := range found.Items {
+			kept, err := keepOfPod(&found.Items[i])
+			if err == nil {
+				err = p.informer.GetIndexer().Add(kept)
+			}
+			if err != nil {
+				return fmt.Errorf("pod %s/%s: %w", svc.Namespace, found.Items[i].Name, err)
+			}
+		}
+	}
+	p.listed = true
+	return nil
+}
+
 // known reports whether the pods have been seen, and has them looked for if nobody did so far.
 func (p *pods) known() bool {
+	if p.listed {
+		return true
+	}
 	if p.needed != nil {
 		p.once.Do(func() { close(p.needed) })
 	}
