@@ -18,6 +18,7 @@ type Refusal struct {
 
 	Attribute Attribute // an attribute of the CLB; "": a target or a listener is meant
 	Value     string    // of the attribute, as Attributes.Text says it
+	CLB       string    // with AttributeUsedBy: whose tag it is
 	Err       error
 }
 

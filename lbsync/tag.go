@@ -54,7 +54,7 @@ func (p Plan) mark(ctx context.Context, api API, now *LoadBalancer) error {
 		return nil
 	}
 	if err := api.Tag(ctx, p.Tag.CLB, p.Tag.Key, p.Tag.To); err != nil {
-		return Refusals{{Attribute: AttributeUsedBy, Value: p.Tag.To, Err: err}}
+		return Refusals{{Attribute: AttributeUsedBy, CLB: p.Tag.CLB, Value: p.Tag.To, Err: err}}
 	}
 	now.Instance.Tags = maps.Clone(now.Instance.Tags)
 	if now.Instance.Tags == nil {
@@ -73,7 +73,7 @@ func (p Plan) unmark(ctx context.Context, api API, now *LoadBalancer) error {
 	switch kind := KindOf(err); {
 	case err == nil, kind == NotFound:
 	case kind == Denied, kind == Invalid, kind == Quota:
-		return Refusals{{Attribute: AttributeUsedBy, Err: err}}
+		return Refusals{{Attribute: AttributeUsedBy, CLB: p.Tag.CLB, Err: err}}
 	default:
 		return err
 	}
@@ -84,10 +84,10 @@ func (p Plan) unmark(ctx context.Context, api API, now *LoadBalancer) error {
 
 // notTagged says to the Services of a CLB what its tag does not say.
 func (r Refusal) notTagged() Skip {
-	skip := Skip{Object: "tag " + TagCluster, Reason: NotTagged, Warning: true,
-		Message: fmt.Sprintf("The CLB lacks the tag %s: %s, so another cluster could use it too without noticing: %v", TagCluster, r.Value, r.Err)}
+	skip := Skip{Object: "clb " + r.CLB, Reason: NotTagged, Warning: true,
+		Message: fmt.Sprintf("CLB %s lacks the tag %s: %s, so another cluster could use it too without noticing: %v", r.CLB, TagCluster, r.Value, r.Err)}
 	if r.Value == "" {
-		skip.Message = fmt.Sprintf("The CLB keeps the tag %s, so no other cluster can use it: take it off by hand: %v", TagCluster, r.Err)
+		skip.Message = fmt.Sprintf("CLB %s keeps the tag %s, so no other cluster can use it: take it off by hand: %v", r.CLB, TagCluster, r.Err)
 	}
 	return skip
 }

@@ -121,6 +121,26 @@ func TestExplainSaysWhatOfThatIsMissing(t *testing.T) {
 	}
 }
 
+func TestExplainTellsRulesFromTheirListener(t *testing.T) {
+	atDesk(t, func(d desk) {
+		parent := lbsync.ListenerKey{Protocol: lbsync.HTTP, Port: 80}
+		ids, err := d.cloud.CreateListeners(d.Context(), "lb-web00001", []lbsync.Listener{{ListenerKey: parent, Name: lbsync.ListenerName("web")}})
+		if err != nil {
+			d.Fatal(err)
+		}
+		var rules []lbsync.Listener
+		for _, domain := range []string{"b.example.com", "a.example.com"} {
+			rule := lbsync.Listener{ListenerKey: parent, ID: ids[0]}
+			rule.Domain, rule.URL = domain, "/"
+			rules = append(rules, rule)
+		}
+		if _, err := d.cloud.CreateListeners(d.Context(), "lb-web00001", rules); err != nil {
+			d.Fatal(err)
+		}
+		d.golden("explain-rules", "", 0, "explain", "web", "--cloud-config", "cloud.yaml")
+	}, web(kubetest.Annotation(annotation.SpecifyProtocol, `{"80":{"protocol":["HTTP"],"hosts":{"a.example.com":{},"b.example.com":{}}}}`)))
+}
+
 func TestPlanKnowsTheWeightsAndGatesOfPods(t *testing.T) {
 	pod := func(name string, gate bool, mods ...func(*corev1.Pod)) *corev1.Pod {
 		p := kubetest.Gated(name, "web", "n1", readinessgate.Condition, time.Now())

@@ -122,7 +122,7 @@ func (d desk) golden(name, answer string, want int, args ...string) {
 	if code != want {
 		d.Errorf("%s: exit code %d, want %d: %s", strings.Join(args, " "), code, want, complaint)
 	}
-	text := "$ kubectl clb " + strings.Join(args, " ") + "\n" + drawn.ReplaceAllString(out, "lbl-12345678")
+	text := "$ kubectl clb " + strings.Join(args, " ") + "\n" + drawn.ReplaceAllString(out, "${1}-12345678")
 	if complaint != "" {
 		text += "--- stderr\n" + complaint
 	}
@@ -130,7 +130,7 @@ func (d desk) golden(name, answer string, want int, args ...string) {
 }
 
 // drawn are the IDs that the cloud draws.
-var drawn = regexp.MustCompile(`lbl-[0-9a-z]{8}`)
+var drawn = regexp.MustCompile(`(lbl|loc)-[0-9a-z]{8}`)
 
 // serve has the CLB of the Service web serve it, as the controller would have left it.
 func (d desk) serve() {

@@ -45,6 +45,7 @@ type toldListener struct {
 	ID       string       `json:"id,omitempty"`
 	Ours     bool         `json:"ours"`
 	Check    string       `json:"check,omitempty"`
+	ByRules  bool         `json:"byRules,omitempty"` // its rules have the targets
 	Targets  []toldTarget `json:"targets,omitempty"`
 }
 
@@ -116,7 +117,7 @@ func (a about) listeners() []toldListener {
 		return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.String(), b.String()))
 	}) {
 		l := f.Actual.Listeners[k]
-		one := toldListener{Listener: k.String(), ID: l.ID, Ours: l.Ours(), Check: l.Check.String()}
+		one := toldListener{Listener: k.String(), ID: l.ID, Ours: l.Ours(), Check: l.Check.String(), ByRules: !k.Rule() && (k.Protocol == lbsync.HTTP || k.Protocol == lbsync.HTTPS)}
 		for b, weight := range f.Actual.Targets {
 			if b.Listener != k {
 				continue
@@ -226,6 +227,10 @@ func (v told) aboutListeners(b *strings.Builder) {
 	for _, l := range v.Listeners {
 		if !l.Ours {
 			fmt.Fprintf(b, "Listener %s (%s): somebody else's, never touched\n", l.Listener, l.ID)
+			continue
+		}
+		if l.ByRules {
+			fmt.Fprintf(b, "Listener %s (%s), by its rules:\n", l.Listener, l.ID)
 			continue
 		}
 		fmt.Fprintf(b, "Listener %s (%s), health check %s:\n", l.Listener, l.ID, l.Check)
