@@ -43,12 +43,26 @@ var others = []clbsim.ExistingLoadBalancer{
 // inTrial runs the test in a bubble of its own.
 func inTrial(t *testing.T, test func(l *trial)) {
 	t.Helper()
+	inAccount(t, nil, func(l *trial) {
+		stop := l.begin()
+		defer stop()
+		test(l)
+	})
+}
+
+// inAccount runs the test in a bubble of its own, with an account that is changed before anything is asked of it and a controller
+// that has not begun yet. change may be nil.
+func inAccount(t *testing.T, change func(*clbsim.Config), test func(l *trial)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		cfg := clbsim.Example()
-		cfg.LoadBalancers = others
+		cfg.LoadBalancers = slices.Clone(others)
 		cfg.Tasks.Delay = clbsim.Duration(50 * time.Millisecond)
 		for i := range 3 {
 			cfg.Instances = append(cfg.Instances, clbsim.Instance{ID: fmt.Sprintf("ins-%08d", i+1), PrivateIP: fmt.Sprintf("10.0.0.%d", i+1), Type: "S5.MEDIUM4"})
+		}
+		if change != nil {
+			change(&cfg)
 		}
 		sim, err := clbsim.New(cfg)
 		if err != nil {
@@ -72,8 +86,6 @@ func inTrial(t *testing.T, test func(l *trial)) {
 			l.put(node)
 		}
 		l.theirs = l.clbs(false)
-		stop := l.begin()
-		defer stop()
 		test(l)
 	})
 }

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/clbsync/clbsync/clbsim"
+	"github.com/clbsync/clbsync/clbsim/admin"
+	"github.com/clbsync/clbsync/internal/kubetest"
+	"github.com/clbsync/clbsync/lbsync"
+	"github.com/clbsync/clbsync/lbsync/annotation"
+)
+
+// every is what is tried of one annotation of the table, or of a part of what it can say.
+type every struct {
+	name, part        string
+	value, other, bad string // other: ""; of an annotation that takes one word alone
+	right             string // what the Event says that would be right in place of bad
+
+	account   func(*clbsim.Config)            // what the account has besides; nil: nothing
+	setup     func(l *tried)              // of the cluster and the controller, before that begins; nil: nothing
+	mods      []func(*corev1.Service)         // of the Services
+	endpoints []discoveryv1.Endpoint          // of each; nil: two pods
+	reads     func(*tried, string) string // what the annotation decides, read from CLB or from the Service; nothing else may be in it
+	after     func(*tried)                // more to look at, while the two Services are there; nil: nothing
+
+	without string // what is read of a Service that does not have the annotation
+	with    string // of one that was made with it
+	changed string // of that, with the other value
+	removed string // of that, without any; "": as without, or, of what is taken at creation only, as with
+	added   string // of one that it was added to; "": as with, or, of what is taken at creation only, as without
+	spoilt  string // of that, with the bad value; "": as without, or, where that stops a Service, as it was
+
+	stays [3]string // of what is taken at creation only: parts of the Events when it is added, changed, removed; "": nothing differs
+	inert string    // why the annotation changes nothing that could be read; "": it does
+}
+
+func (e every) String() string {
+	_, name, _ := strings.Cut(e.name, "/")
+	return strings.TrimSuffix(name+" "+e.part, " ")
+}
+
+// key returns the row of the table.
+func (e every) key() annotation.Key {
+	for _, k := range annotation.Keys {
+		if k.Name == e.name {
+			return k
+		}
+	}
+	return annotation.Key{}
+}
+
+// complete fills in what follows from the rest.
+func (e every) complete() every {
+	key := e.key()
+	fixed, after := key.Fixed || e.stays != [3]string{}, e.without
+	if fixed {
+		after = e.with
+	}
+	e.removed = cmp.Or(e.removed, after)
+	if fixed {
+		e.added, e.changed = cmp.Or(e.added, e.without), cmp.Or(e.changed, e.with)
+	}
+	e.added = cmp.Or(e.added, e.with)
+	if key.Blocking {
+		e.spoilt = cmp.Or(e.spoilt, e.added)
+	}
+	e.spoilt = cmp.Or(e.spoilt, e.without)
+	return e
+}
+
+// tried is an account with Services that have, get, change and lose an annotation.
+type tried struct {
+	*trial
+	every
+}
+
+// The Services: one is made with the annotation, to the next one it is added, and one is made with a bad value.
+const (
+	early  = "early"
+	late   = "late"
+	broken = "broken"
+)
+
+// becomes waits until a reading of a Service is what is wanted, and for whatever else would come of it.
+func (l *tried) becomes(why, service, want string) {
+	l.Helper()
+	for range 40 {
+		l.pass(5 * time.Second)
+		if l.reads(l, service) == want {
+			break
+		}
+	}
+	l.pass(30 * time.Second)
+	if got := l.reads(l, service); got != want {
+		l.Errorf("%s: %q is read, want %q; the Events of %s are\n%s", why, got, want, service, strings.Join(l.messages(service), "\n"))
+	}
+}
+
+// messages are the Warning Events about a Service, with their reasons.
+func (l *tried) messages(service string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []string
+	for _, e := range l.told {
+		if e.InvolvedObject.Name == service && e.Type == corev1.EventTypeWarning {
+			out = append(out, e.Reason+": "+e.Message)
+		}
+	}
+	return out
+}
+
+// says requires a Warning about a Service with all the parts.
+func (l *tried) says(why, service string, parts ...string) {
+	l.Helper()
+	if !slices.ContainsFunc(l.messages(service), func(m string) bool {
+		return !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(m, part) })
+	}) {
+		l.Errorf("%s: no Event about %s has %q; there are\n%s", why, service, parts, strings.Join(l.messages(service), "\n"))
+	}
+}
+
+// of returns the CLB that serves a Service: the one of its tags, or one with a listener of its name. nil: none.
+func (l *tried) of(service string) *admin.LoadBalancer {
+	l.Helper()
+	state, err := l.sim.State(l.Context())
+	if err != nil {
+		l.Fatal(err)
+	}
+	for _, lb := range state.LoadBalancers {
+		if lb.Tags[lbsync.TagService] == service || slices.ContainsFunc(lb.Listeners, func(o admin.Listener) bool { return o.Name == lbsync.ListenerName(service) }) {
+			return &lb
+		}
+	}
+	return nil
+}
+
+// served are the listeners of a Service and the targets of each: "TCP:80 ins-00000001=10 …"; "nothing": it has no CLB.
+func (l *tried) served(service string) string {
+	l.Helper()
+	lb := l.of(service)
+	if lb == nil {
+		return "nothing"
+	}
+	var out []string
+	for _, listener := range lb.Listeners {
+		if listener.Name != lbsync.ListenerName(service) {
+			continue
+		}
+		all := listener.Targets
+		for _, r := range listener.Rules {
+			all = append(all, r.Targets...)
+		}
+		var targets []string
+		for _, t := range all {
+			targets = append(targets, fmt.Sprintf("%s=%d", cmp.Or(t.Instance, t.Address), t.Weight))
+		}
+		slices.Sort(targets)
+		out = append(out, strings.TrimSpace(fmt.Sprintf("%s:%d %s", listener.Protocol, listener.Port, strings.Join(targets, " "))))
+	}
+	slices.Sort(out)
+	return strings.Join(out, ", ")
+}
+
+// make puts a Service with an annotation into the cluster; value "": without.
+func (l *tried) make(name, value string) {
+	l.Helper()
+	l.put(kubetest.Slice(name, l.endpoints...))
+	l.put(kubetest.Service(name, append(slices.Clone(l.mods), annotate(l.name, value))...))
+}
+
+// Every annotation that is honoured: set at creation, added to a Service that lives, changed, removed, and with a bad value,
+// which costs only what it touches. Nothing of that makes a second CLB or changes which one it is, and nothing is left when
+// the Services are gone.
+func TestEveryAnnotation(t *testing.T) {
+	for _, e := range everyAnnotation() {
+		t.Run(e.String(), func(t *testing.T) {
+			t.Parallel()
+			e := e.complete()
+			if e.endpoints == nil {
+				e.endpoints = podsAt(1, 2)
+			}
+			inAccount(t, e.account, func(l *trial) {
+				a := &tried{l, e}
+				if e.setup != nil {
+					e.setup(a)
+				}
+				stop := a.begin()
+				defer stop()
+				a.live()
+			})
+		})
+	}
+}
+
+func (l *tried) live() {
+	l.make(early, l.value)
+	l.make(late, "")
+	l.make(broken, l.bad)
+	l.becomes("set at creation", early, l.with)
+	l.becomes("without it", late, l.without)
+	plain, ids := l.served(late), map[string]string{early: l.id(early), late: l.id(late)}
+	l.says("a bad value from the start", broken, l.name, fmt.Sprintf("%q", l.bad), l.right)
+	if l.key().Blocking {
+		l.want("a bad value stops the Service", l.of(broken) == nil, true)
+	} else {
+		l.becomes("a bad value from the start", broken, l.without)
+		l.want("and costs nothing else", l.served(broken), plain)
+	}
+	l.edit(broken, annotate(l.name, ""))
+
+	l.edit(late, annotate(l.name, l.value))
+	l.becomes("added", late, l.added)
+	l.staysAs("added", late, l.stays[0])
+	if l.other != "" {
+		l.edit(early, annotate(l.name, l.other))
+		l.becomes("changed", early, l.changed)
+		l.staysAs("changed", early, l.stays[1])
+	}
+	if l.after != nil {
+		l.after(l)
+	}
+
+	served := l.served(late)
+	l.edit(late, annotate(l.name, l.bad))
+	l.becomes("a bad value", late, l.spoilt)
+	l.says("a bad value", late, l.name, fmt.Sprintf("%q", l.bad), l.right)
+	if l.key().Blocking {
+		l.want("nothing changes while the value is bad", l.served(late), served)
+	} else {
+		l.want("a bad value costs nothing else", l.served(late), plain)
+	}
+	l.edit(early, annotate(l.name, ""))
+	l.becomes("removed", early, l.removed)
+	l.staysAs("removed", early, l.stays[2])
+	if ids[early] != "" {
+		l.want("the CLB of one is the same", l.id(early), ids[early])
+	}
+	l.want("the CLB of the other is the same", l.id(late), ids[late])
+	l.end()
+}
+
+func (l *tried) id(service string) string {
+	if lb := l.of(service); lb != nil {
+		return lb.ID
+	}
+	return ""
+}
+
+// staysAs requires an Event that says that what is taken at creation only stays as it is.
+func (l *tried) staysAs(why, service, part string) {
+	l.Helper()
+	if part != "" {
+		l.says(why, service, string(lbsync.CreateTimeOnly), part)
+	}
+}
+
+// end removes what is left of the annotation, and the Services.
+func (l *tried) end() {
+	l.edit(late, annotate(l.name, ""))
+	l.pass(2 * time.Minute)
+	bought := 0
+	for _, c := range l.calls() {
+		if c.Action == "CreateLoadBalancer" && c.Code == "" {
+			bought++
+		}
+	}
+	state, err := l.sim.State(l.Context())
+	if err != nil {
+		l.Fatal(err)
+	}
+	ours := 0
+	for _, lb := range state.LoadBalancers {
+		if lb.Tags[lbsync.TagService] != "" && lb.Tags[lbsync.TagCluster] == "cls-demo" {
+			ours++
+		}
+	}
+	l.want("CLBs that were bought, of those that there are", bought, ours)
+	for _, name := range []string{early, late, broken} {
+		l.delete(name)
+	}
+	l.pass(5 * time.Minute)
+	for _, name := range []string{early, late, broken} {
+		if left := l.service(name).Finalizers; len(left) > 0 || l.of(name) != nil {
+			l.Errorf("when %s is gone, %v and the CLB %q are left", cache.NewObjectName("default", name), left, l.id(name))
+		}
+	}
+	if now := l.clbs(false); fmt.Sprint(now) != fmt.Sprint(l.theirs) {
+		l.Errorf("what others have was %+v and is %+v", l.theirs, now)
+	}
+	if state, err = l.sim.State(l.Context()); err != nil {
+		l.Fatal(err)
+	}
+	for _, g := range state.Groups {
+		if g.Tags[lbsync.TagService] != "" {
+			l.Errorf("security group %s is left", g.ID)
+		}
+	}
+}
