@@ -37,6 +37,8 @@ type Instance struct {
 	// Order is what CLB takes only when it is created: desired what is asked for, nil nothing; actual as much of it as
 	// CLB tells, nil nothing. Nobody may change it.
 	Order *Order
+	// Ordered is what was asked for when the CLB was created, as the Service has it noted; nil: not known. Desired only.
+	Ordered *Order
 	Attributes
 }
 
@@ -246,7 +248,7 @@ func (s Snapshot) instance(svc Service) (Instance, []Skip) {
 	}
 	var skips []Skip
 	i.Order, skips = order(o)
-	i.Order = svc.ordered(i.Order)
+	i.Order, i.Ordered = svc.ordered(i.Order), o.Ordered
 	if i.Order != nil {
 		i.Name = cmp.Or(i.Order.LoadBalancerName, i.Name)
 	}
@@ -294,7 +296,7 @@ func order(o annotation.Options) (*Order, []Skip) {
 	if len(p.SnatIPs) == 0 {
 		p.SnatIPs = o.SnatSubnets
 	}
-	if p.SnatPro == nil && remote(o) {
+	if p.SnatPro == nil && (remote(o) || len(p.SnatIPs) > 0) { // CLB takes no order of addresses without.
 		p.SnatPro = new(true)
 	}
 	if p.String() == "" {
@@ -351,106 +353,6 @@ func Applied(o annotation.Options, actual Instance, before bool) []string {
 		}
 	}
 	return slices.Sorted(maps.Keys(names))
-}
-
-// fixed are the settings that CLB takes only when it is created, as the text that people know them by; "": not asked for,
-// or not known.
-var fixed = []struct {
-	name string
-	text func(Instance) string
-	same func(asked, is string) bool // nil: equal
-}{
-	{name: "AddressIPVersion", text: ofOrder(func(p *Order) string { return p.AddressIPVersion })},
-	{name: "InternetChargeType", text: ofOrder(func(p *Order) string {
-		if p.InternetAccessible == nil {
-			return ""
-		}
-		return p.InternetAccessible.InternetChargeType
-	})},
-	{name: "VipIsp", text: ofOrder(func(p *Order) string { return p.VipIsp })},
-	{name: "SlaType", text: ofOrder(func(p *Order) string { return p.SlaType })},
-	{name: "Egress", text: ofOrder(func(p *Order) string { return p.Egress })},
-	{name: "ProjectId", text: ofOrder(func(p *Order) string {
-		if p.ProjectID == nil {
-			return ""
-		}
-		return strconv.Itoa(*p.ProjectID)
-	})},
-	{name: "zone", text: ofOrder(func(p *Order) string { return cmp.Or(p.MasterZoneID, p.ZoneID) }), same: sameZone},
-	{name: "SnatIps", text: ofOrder(func(p *Order) string {
-		var subnets []string
-		for _, s := range p.SnatIPs {
-			subnets = append(subnets, s.SubnetID)
-		}
-		slices.Sort(subnets)
-		return strings.Join(subnets, ",")
-	})},
-}
-
-func ofOrder(text func(*Order) string) func(Instance) string {
-	return func(i Instance) string {
-		if i.Order == nil {
-			return ""
-		}
-		return text(i.Order)
-	}
-}
-
-// sameZone compares what is asked for, a name or a number, with both as CLB says them: "ap-guangzhou-3 100003".
-func sameZone(asked, is string) bool { return slices.Contains(strings.Fields(is), asked) }
-
-// Fixed returns a Skip for each setting that CLB takes only when it is created and that the manifest has
-// changed since. The CLB stays as it is: making it anew would change its address.
-func Fixed(actual, desired LoadBalancer) []Skip {
-	if !actual.Present || !desired.Present || !desired.Instance.Owner.Owns(actual.Instance.Tags) {
-		return nil
-	}
-	a, d := actual.Instance, desired.Instance
-	var skips []Skip
-	skip := func(is, want, instead string) {
-		skips = append(skips, Skip{Object: "clb " + a.ID, Reason: CreateTimeOnly, Warning: true,
-			Message: fmt.Sprintf("CLB %s is %s and stays so, though the manifest asks for %s: CLB cannot change it; %s", a.ID, is, want, instead)})
-	}
-	const again = "to get another CLB, and another address, change spec.type to ClusterIP and back"
-	if is, want := a.network(), d.network(); a.Internal != d.Internal || a.Internal && a.SubnetID != d.SubnetID {
-		skip(is, want, again)
-	}
-	if a.Region != d.Region {
-		skip("in "+cmp.Or(a.Region, "the cluster's region"), cmp.Or(d.Region, "the cluster's region"), again)
-	}
-	if d.VPCID != "" && a.VPCID != "" && a.VPCID != d.VPCID {
-		skip("in "+a.VPCID, d.VPCID, again)
-	}
-	for _, f := range fixed {
-		is, want := f.text(a), f.text(d)
-		same := is == want
-		if f.same != nil {
-			same = f.same(want, is)
-		}
-		if want != "" && is != "" && !same {
-			skip(fmt.Sprintf("of %s %s", f.name, is), want, again)
-		}
-	}
-	if want := d.orderedBandwidth(); d.Bandwidth == 0 && want != 0 && a.Bandwidth != 0 && want != a.Bandwidth {
-		skip(fmt.Sprintf("of %d Mbps", a.Bandwidth), fmt.Sprintf("%d Mbps in an annotation, which is read at creation only", want),
-			"to change it in place, set internetMaxBandwidthOut in a TkeServiceConfig ("+annotation.ServiceConfig+")")
-	}
-	return skips
-}
-
-func (i Instance) network() string {
-	if i.Internal {
-		return "internal in " + i.SubnetID
-	}
-	return "public"
-}
-
-// orderedBandwidth is the bandwidth that is asked for at creation, in Mbps; 0 is none.
-func (i Instance) orderedBandwidth() int {
-	if i.Order == nil || i.Order.InternetAccessible == nil || i.Order.InternetAccessible.InternetMaxBandwidthOut == nil {
-		return 0
-	}
-	return *i.Order.InternetAccessible.InternetMaxBandwidthOut
 }
 
 // Ingress is what status.loadBalancer says of a CLB: its addresses, or its domain if it has none. mode is what becomes of

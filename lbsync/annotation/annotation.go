@@ -56,9 +56,10 @@ type Options struct {
 	PreventLoopback bool                   // probes come from 100.64.0.0/10, so that a node may own the CLB's address
 
 	// What the controller wrote.
-	LoadBalancerID string   // last in use; a cache key, never a proof of ownership
-	Region         string   // of the CLB, if it is not the cluster's
-	Applied        []string // names of the annotations whose effect on the CLB has to be undone when they go, sorted
+	LoadBalancerID string            // last in use; a cache key, never a proof of ownership
+	Region         string            // of the CLB, if it is not the cluster's
+	Ordered        *CreateParameters // with which the CLB was ordered; nil: not known
+	Applied        []string          // names of the annotations whose effect on the CLB has to be undone when they go, sorted
 }
 
 // Problem is an annotation that cannot be followed. It costs only what that annotation says, unless Blocking.

@@ -111,6 +111,9 @@ func (p *CreateParameters) check() error {
 		errs = append(errs, oneOf("InternetAccessible.InternetChargeType", i.InternetChargeType, chargeTraffic, chargeBandwidth, chargePackage),
 			between("InternetAccessible.InternetMaxBandwidthOut", i.InternetMaxBandwidthOut, 1, bandwidthMax))
 	}
+	if len(p.SnatIPs) > 0 && p.SnatPro != nil && !*p.SnatPro {
+		fault("SnatPro is false, and SnatIps needs it")
+	}
 	errs = append(errs, checkSnatIPs("SnatIps", p.SnatIPs), checkTags(p.Tags))
 	return errors.Join(errs...)
 }

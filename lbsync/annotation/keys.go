@@ -57,6 +57,7 @@ const (
 	IPMode           = Prefix + "ip-mode"
 	Applied          = Prefix + "applied"
 	Region           = Prefix + "region"
+	Ordered          = Prefix + "ordered"
 	NatIPv6          = k8sPrefix + "loadbalance-nat-ipv6"
 )
 
@@ -143,7 +144,7 @@ var Keys = []Key{
 	{Name: HybridType, Value: word("CCN", func(o *Options) *bool { return &o.Hybrid }),
 		Doc:   "CCN: registered nodes, which are outside of Tencent Cloud, are targets too, by address.",
 		DocZH: "CCN：云外的注册节点也作为后端，按地址绑定。"},
-	{Name: SnatProInfo, Value: object(`a JSON object like {"snatIps":[{"subnetId":"subnet-2ab3c4d5"}]}`, (*snatInfo).check, func(o *Options, s *snatInfo) { o.SnatSubnets = s.list() }), Excludes: []string{ExistingID},
+	{Name: SnatProInfo, Value: object(`a JSON object like {"snatIps":[{"subnetId":"subnet-2ab3c4d5"}]}`, (*snatInfo).check, func(o *Options, s *snatInfo) { o.SnatSubnets = s.list() }), Fixed: true, Excludes: []string{ExistingID},
 		Doc:   "Subnets of the CLB's VPC from which it takes the addresses that it connects to targets outside of that VPC from: to registered nodes, and with " + CrossRegion + " or " + CrossVPC + ". CLB refuses such targets without.",
 		DocZH: "CLB 所在 VPC 的子网，CLB 从中取得访问 VPC 之外后端（注册节点，以及使用 " + CrossRegion + " 或 " + CrossVPC + " 时）所用的源地址。没有时 CLB 拒绝绑定此类后端。"},
 	{Name: TKEMode, Value: word("skip", func(o *Options) *bool { return &o.Skip }), Since: "v2.10.0", Blocking: true,
@@ -185,6 +186,9 @@ var Keys = []Key{
 	{Name: Region, Value: pattern(regionPattern, "a region like ap-shanghai", func(o *Options) *string { return &o.Region }), ReadOnly: true,
 		Doc:   "The region of the CLB, if it is not the cluster's.",
 		DocZH: "CLB 所在地域（与集群地域不同时）。"},
+	{Name: Ordered, Value: object("a JSON object of parameters of CreateLoadBalancer", (*CreateParameters).check, func(o *Options, p *CreateParameters) { o.Ordered = p }), ReadOnly: true,
+		Doc:   "The parameters with which the CLB was ordered, so that an Event can say which of them the manifest has changed since.",
+		DocZH: "创建 CLB 时使用的参数，用于在清单之后改动这些参数时产生事件。"},
 	{Name: DirectAccess, Value: flag(func(o *Options) **bool { return &o.DirectAccess }),
 		Doc:   "CLB sends to pods, by their addresses, and not to nodes: in networks in which the VPC can reach pods (VPC-CNI, or GlobalRouter with routes). Works without node ports. Pods in the network of their node are left out. Without it, the cloud config's directAccess says. See [direct access](direct-access.md).",
 		DocZH: "CLB 直接转发到 Pod 地址，不经过节点：要求 VPC 可以直达 Pod（VPC-CNI，或有路由的 GlobalRouter）。不需要 NodePort。使用主机网络的 Pod 不绑定。不写时以云配置的 directAccess 为准。见[直连 Pod](direct-access.zh-CN.md)。"},
@@ -214,8 +218,8 @@ var Keys = []Key{
 		Doc:   "Settings of all listeners of the Service: Scheduler (WRR, LEAST_CONN), SessionExpireTime (0, 30 to 3600 s), IdleConnectTimeout (10 to 1980 s, TCP and UDP). A TkeServiceConfig counts over it. TKE names this annotation and does not say what it takes.",
 		DocZH: "该 Service 全部监听器的设置：Scheduler（WRR、LEAST_CONN）、SessionExpireTime（0 或 30 到 3600 秒）、IdleConnectTimeout（10 到 1980 秒，TCP 和 UDP）。TkeServiceConfig 优先。TKE 只提到该注解，未说明取值。"},
 	{Name: PreventLoopback, Value: boolean(func(o *Options) *bool { return &o.PreventLoopback }), Default: "false",
-		Doc:   "Probes come from 100.64.0.0/10, as they do here in any case, and nodes answer connections to the CLB's address themselves, which status ipMode VIP brings about.",
-		DocZH: "健康检查源地址为 100.64.0.0/10（此处始终如此），节点自行处理发往 CLB 地址的连接（由状态中的 ipMode: VIP 实现）。"},
+		Doc:   "Probes come from 100.64.0.0/10, as they do here by default, whatever sourceIpType of a TkeServiceConfig says, and nodes answer connections to the CLB's address themselves, which status ipMode VIP brings about.",
+		DocZH: "健康检查源地址为 100.64.0.0/10（此处默认如此），不受 TkeServiceConfig 的 sourceIpType 影响；节点自行处理发往 CLB 地址的连接（由状态中的 ipMode: VIP 实现）。"},
 	{Name: tkePrefix + "sync-begin-time", Value: anything(nil), ReadOnly: true, Doc: "Written by TKE's controller: when its last sync began. Not read.", DocZH: "TKE 控制器写入的最近一次同步开始时间。不读取。"},
 	{Name: tkePrefix + "sync-end-time", Value: anything(nil), ReadOnly: true, Doc: "Written by TKE's controller: when its last sync ended. Not read.", DocZH: "TKE 控制器写入的最近一次同步结束时间。不读取。"},
 	{Name: tkePrefix + "loadbalancer-source-endpoints", Value: anything(nil), ReadOnly: true, Doc: "Written by TKE's controller: the Endpoints that it used. Not read: EndpointSlices are.", DocZH: "TKE 控制器写入的所用 Endpoints。不读取：此处使用 EndpointSlice。"},

@@ -3,6 +3,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -78,7 +79,7 @@ func snats(d described) string {
 	for _, s := range d.SnatIps {
 		out = append(out, s.SubnetID)
 	}
-	return strings.Join(out, " ")
+	return cmp.Or(strings.Join(out, " "), "none")
 }
 
 // where is the region, the network and the kind of a CLB, and its targets.
@@ -164,15 +165,15 @@ func ofTheNetwork() []every {
 		}}, value: "vpc-other001", other: "vpc-2ab3c4d5", bad: "other001", right: "a VPC ID like vpc-2ab3c4d5", reads: where,
 			without: atHome, with: "ap-guangzhou vpc-other001 " + nodesByAddress,
 			stays: [3]string{"in vpc-2ab3c4d5 and " + stayed + "vpc-other001", "in vpc-other001 and " + stayed + "vpc-2ab3c4d5", "in vpc-other001 and " + stayed + "vpc-2ab3c4d5"}},
-		{name: annotation.HybridType, setup: func(l *tried) {
-			l.put(kubetest.Node(4, unnamed, func(n *corev1.Node) { n.Status.Addresses[0].Address = "192.168.7.4" }))
+		{name: annotation.HybridType, account: elsewhere, setup: func(l *tried) {
+			l.put(kubetest.Node(4, unnamed, func(n *corev1.Node) { n.Status.Addresses[0].Address = "172.16.7.4" }))
 			l.config.Instances = func(context.Context, netip.Addr) (string, bool, error) { return "", false, nil }
 		}, mods: []func(*corev1.Service){snat("subnet-demo0001")}, value: "CCN", bad: "VPN", right: `want "CCN"`, reads: (*tried).served,
-			without: nodesByID, with: "TCP:80 192.168.7.4=10 ins-00000001=10 ins-00000002=10 ins-00000003=10"},
+			without: nodesByID, with: "TCP:80 172.16.7.4=10 ins-00000001=10 ins-00000002=10 ins-00000003=10"},
 		{name: annotation.SnatProInfo, account: elsewhere, mods: []func(*corev1.Service){kubetest.Annotation(annotation.HybridType, "CCN")},
 			value: `{"snatIps":[{"subnetId":"subnet-demo0001"}]}`, other: `{"snatIps":[{"subnetId":"subnet-demo0002"}]}`, bad: `{"snatIps":[{"subnetId":"demo"}]}`, right: "not like subnet-2ab3c4d5",
-			reads: api(snats), without: "", with: "subnet-demo0001",
-			stays: [3]string{"subnet-demo0001", stayed + "subnet-demo0002", "subnet-demo0001"}},
+			reads: api(snats), without: "none", with: "subnet-demo0001",
+			stays: [3]string{"without SnatIps", stayed + "subnet-demo0002", "says nothing of it any more"}},
 	}
 }
 
@@ -187,7 +188,7 @@ func ofAttributes() []every {
 		}, value: "sg-demo0001", other: "sg-demo0002,sg-demo0001", bad: "web", right: "IDs of security groups like sg-2ab3c4d5", reads: groups,
 			without: "", with: "sg-demo0001", changed: "sg-demo0002 sg-demo0001"},
 		{name: annotation.SourceRanges, value: "10.0.0.0/8", other: "192.168.0.0/16, 10.0.0.0/8", bad: "10.0.0.1", right: "ranges of addresses like 10.0.0.0/8", reads: admitted,
-			without: "everybody", with: "10.0.0.0/8 to TCP 80", changed: "10.0.0.0/8 to TCP 80, 192.168.0.0/16 to TCP 80"},
+			without: "everybody", with: "10.0.0.0/8 to tcp 80", changed: "10.0.0.0/8 to tcp 80, 192.168.0.0/16 to tcp 80"},
 		{name: annotation.PassToTarget, value: "true", other: "false", bad: "perhaps", right: `want "true" or "false"`, reads: switched(func(lb admin.LoadBalancer) bool { return lb.PassToTarget }),
 			without: "false", with: "true", changed: "false"},
 		{name: annotation.DeleteProtection, value: "true", other: "false", bad: "perhaps", right: `want "true" or "false"`, reads: switched(func(lb admin.LoadBalancer) bool { return lb.DeleteProtect }),
@@ -258,7 +259,7 @@ func ofOrders() []every {
 			"BGP TRAFFIC_POSTPAID_BY_HOUR 10 Mbps", "CTCC BANDWIDTH_PACKAGE 40 Mbps",
 			api(func(d described) string { return d.VipIsp + " " + chargeType(d) + " " + bandwidth(d) }), [3]string{stayed + "CTCC", stayed + "BGP", "says nothing of it any more"}),
 		parameters("of attributes and tags", `{"SnatPro":true,"SnatIps":[{"SubnetId":"subnet-demo0001"}],"LoadBalancerPassToTarget":true,"Tags":[{"TagKey":"team","TagValue":"a"}]}`, `{"Tags":[{"TagKey":"team","TagValue":"b"}]}`,
-			"", "subnet-demo0001 a", func(l *tried, service string) string {
+			"none", "subnet-demo0001 a", func(l *tried, service string) string {
 				lb := l.of(service)
 				if lb == nil {
 					return "no CLB"
@@ -290,5 +291,5 @@ func ofIPv6() every {
 		reads: func(l *tried, service string) string {
 			return api(func(d described) string { return d.AddressIPVersion + d.IPv6Mode })(l, service) + " " + l.served(service)
 		}, without: "ipv4 " + nodesByID, with: "ipv6IPv6FullChain TCP:80 fd00:10::1=10 fd00:10::2=10 fd00:10::3=10",
-		stays: [3]string{stayed + "IPv6FullChain", "asks for a CLB with IPv4 targets", "says nothing of it any more"}}
+		stays: [3]string{stayed + "IPv6FullChain", stayed + "IPV4", "says nothing of it any more"}}
 }

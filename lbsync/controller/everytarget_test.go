@@ -37,7 +37,7 @@ func ofTargets() []every {
 			without: nodesByID, with: "TCP:80 ins-00000001=10", changed: "TCP:80 ins-00000002=10", after: func(l *tried) {
 				l.edit(early, annotate(annotation.Backends, "group=nowhere"))
 				l.becomes("a label that no node has", early, "TCP:80 ins-00000002=10")
-				l.says("a label that no node has", early, "There are no available nodes", "NodeNotSelected: 3")
+				l.says("a label that no node has", early, "NodeNotSelected", "matches none of the 3 eligible nodes: the present targets stay")
 				l.edit(early, annotate(annotation.Backends, "group in (b)"))
 				l.put(kubetest.Node(3, labelled("group", "b")))
 				l.becomes("a node that gets the label", early, "TCP:80 ins-00000002=10 ins-00000003=10")

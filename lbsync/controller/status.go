@@ -43,6 +43,9 @@ func (c *Controller) prepare(ctx context.Context, svc *corev1.Service, f lbsync.
 		to.Finalizers = append(to.Finalizers, finalizer)
 	}
 	note(to, annotation.Applied, strings.Join(lbsync.Applied(f.Options, f.Actual.Instance, true), ","))
+	if !f.Actual.Present && f.Options.ExistingID == "" {
+		note(to, annotation.Ordered, f.Desired.Instance.Noted())
+	}
 	if f.Actual.Present || !hasFinalizer(svc) {
 		note(to, annotation.Region, cmp.Or(f.Actual.Instance.Region, f.Desired.Instance.Region))
 	}
@@ -175,7 +178,7 @@ func (s *seat) due(news lbsync.News, now time.Time, free bool) (write bool, agai
 // release takes everything of ours off a Service that has no CLB any more.
 func (c *Controller) release(ctx context.Context, svc *corev1.Service) error {
 	to := svc.DeepCopy()
-	for _, name := range []string{annotation.LoadBalancerID, annotation.Plan, annotation.Applied, annotation.NatIPv6, annotation.Region} {
+	for _, name := range []string{annotation.LoadBalancerID, annotation.Plan, annotation.Applied, annotation.NatIPv6, annotation.Region, annotation.Ordered} {
 		delete(to.Annotations, name)
 	}
 	to.Status.LoadBalancer = corev1.LoadBalancerStatus{}
