@@ -86,6 +86,8 @@ func Parse(annotations map[string]string) (Options, []Problem) {
 		}
 		key, known := byName[name]
 		switch {
+		case slices.ContainsFunc(PodKeys, func(k Key) bool { return k.Name == name }):
+			problem(false, "an annotation of Pods: set it in the template of the pods")
 		case !known:
 			if near := nearest(name); near != "" {
 				problem(false, "no such annotation; did you mean %s?", near)

@@ -76,6 +76,10 @@ func TestParse(t *testing.T) {
 		"all that is wrong with parameters is said at once": {
 			in:       map[string]string{CreateParams: `{"VipIsp":"X","InternetAccessible":{"InternetMaxBandwidthOut":0},"Tags":[{"TagKey":"tke-clusterId","TagValue":"x"}]}`},
 			problems: []string{"VipIsp is \"X\", not BGP, CMCC, CUCC, CTCC\nInternetAccessible.InternetMaxBandwidthOut is 0, not 1 to 2048\nTags[0]: the key \"tke-clusterId\" says whose"}, blocking: true},
+		"addresses that CLB has to have, and must not": {
+			in: map[string]string{CreateParams: `{"SnatPro":false,"SnatIps":[{"SubnetId":"subnet-2ab3c4d5"}]}`}, problems: []string{"SnatPro is false, and SnatIps needs it"}, blocking: true},
+		"an annotation of pods on a Service": {
+			in: map[string]string{CustomWeight: "5"}, problems: []string{"an annotation of Pods"}},
 		"protocols": {
 			in:   map[string]string{SpecifyProtocol: `{"443":{"protocol":["HTTPS"],"hosts":{"*.example.com":{"tls":"cert"}}},"53":{"protocol":["TCP","UDP"]}}`},
 			want: Options{Protocols: map[int32]PortProtocol{443: {Protocols: []string{"HTTPS"}, Hosts: map[string]Host{"*.example.com": {TLS: "cert"}}}, 53: {Protocols: []string{"TCP", "UDP"}}}}},
@@ -140,6 +144,27 @@ func TestKeys(t *testing.T) {
 		} else if k.Default != "" {
 			if o, problems := Parse(map[string]string{k.Name: k.Default}); problems != nil || !reflect.DeepEqual(o, Options{}) {
 				t.Errorf("%s: its default %q gives %+v, %v: want no options and no problem", k.Name, k.Default, o, problems)
+			}
+		}
+	}
+}
+
+// Every annotation that TKE's documentation, or its controller, has is in the table, so that nobody who brings one is left
+// without a word about it.
+func TestEveryAnnotationOfTKEHasARow(t *testing.T) {
+	for _, list := range []struct{ prefix, names string }{
+		{tkePrefix, "mode client-token sync-begin-time sync-end-time loadbalancer-source-endpoints modification-protection security-groups pass-to-target cross-region-id cross-vpc-id hybrid-type snat-pro-info prevent-loopback " +
+			"local-svc-weighted-balance direct-access lb-rs-weight custom-weight target-groups tke-service-config tke-service-config-auto specify-protocol enable-grace-shutdown enable-grace-shutdown-tkex enable-grace-deletion"},
+		{k8sPrefix, "loadbalance-id tke-existed-lbid qcloud-loadbalancer-internal-subnetid qcloud-loadbalancer-internal qcloud-loadbalancer-clusterid loadbalance-type loadbalance-nat-ipv6 qcloud-share-existed-lb " +
+			"qcloud-loadbalancer-internet-charge-type qcloud-loadbalancer-internet-max-bandwidth-out service.extensiveParameters service.listenerParameters local-svc-only-bind-node-with-pod qcloud-loadbalancer-backends-label"},
+		{oldPrefix, "service.internetChargeType service.internetMaxBandwidthOut"},
+	} {
+		for _, name := range strings.Fields(list.names) {
+			row := "| `" + list.prefix + name + "` |"
+			for _, page := range []string{Markdown(), MarkdownZH()} {
+				if strings.Count(page, row) != 1 {
+					t.Errorf("%s%s has %d rows, want one", list.prefix, name, strings.Count(page, row))
+				}
 			}
 		}
 	}

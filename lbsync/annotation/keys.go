@@ -241,6 +241,13 @@ var Keys = []Key{
 		Doc:       "The cluster's ID.", DocZH: "集群 ID。"},
 }
 
+// PodKeys are the annotations of Pods.
+var PodKeys = []Key{
+	{Name: CustomWeight, Value: Value{Type: "a whole number, 0 to 100"}, Since: "v2.4.0",
+		Doc:   "In direct access, the weight of this pod; it counts over " + RSWeight + ". A change is followed at once. A wrong value counts as none and gets a Warning Event on the Service.",
+		DocZH: "直连模式下该 Pod 的权重，优先于 " + RSWeight + "，修改后立即生效。取值错误视为未设置，并在 Service 上产生 Warning 事件。"},
+}
+
 var byName = func() map[string]*Key {
 	m := make(map[string]*Key, len(Keys))
 	for i := range Keys {

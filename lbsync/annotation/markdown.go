@@ -12,7 +12,7 @@ import (
 // docs/annotations.zh-CN.md, which a test holds equal to them.
 func Markdown() string {
 	return page("# Service annotations", "The value is always a string. An annotation that cannot be followed gets a Warning Event on the Service that names it; it costs only what it says, unless the table says that it stops the Service.",
-		[]string{"Annotation", "Value", "Default", "What it does"}, "## Known from TKE and not possible", []string{"Annotation", "What it does in TKE", "Why not, and what happens here"},
+		[]string{"Annotation", "Value", "Default", "What it does"}, "## Annotations of Pods", "## Known from TKE and not possible", []string{"Annotation", "What it does in TKE", "Why not, and what happens here"},
 		func(k Key) string {
 			return k.Doc + either(len(k.Excludes) > 0, " Not together with "+names(k.Excludes, " or ")+".") + either(k.Since != "", " TKE has it since "+k.Since+".") + either(k.Fixed, " Read when the CLB is created; later changes get an Event.") + either(k.ReadOnly, " Written by the controller.") + either(k.Blocking, " A wrong value stops the Service.")
 		},
@@ -24,7 +24,7 @@ func Markdown() string {
 // MarkdownZH is Markdown in Chinese.
 func MarkdownZH() string {
 	return page("# Service 注解", "注解的值都是字符串。无法执行的注解会在 Service 上产生指明该注解的 Warning 事件；除表中注明会暂停整个 Service 的以外，其影响仅限于该注解本身。",
-		[]string{"注解", "取值", "默认值", "作用"}, "## TKE 中有、此处无法实现的注解", []string{"注解", "在 TKE 中的作用", "原因和此处的处理"},
+		[]string{"注解", "取值", "默认值", "作用"}, "## Pod 注解", "## TKE 中有、此处无法实现的注解", []string{"注解", "在 TKE 中的作用", "原因和此处的处理"},
 		func(k Key) string {
 			return k.DocZH + either(len(k.Excludes) > 0, "不能与 "+names(k.Excludes, "、")+" 同用。") + either(k.Since != "", "TKE 自 "+k.Since+" 起支持。") + either(k.Fixed, "仅在创建 CLB 时读取，之后的修改会产生事件。") + either(k.ReadOnly, "由控制器写入。") + either(k.Blocking, "取值错误会暂停该 Service。")
 		},
@@ -52,7 +52,7 @@ func either(yes bool, s string) string {
 	return ""
 }
 
-func page(title, lead string, columns []string, title2 string, columns2 []string, doc func(Key) string, notYet func(Key) []string) string {
+func page(title, lead string, columns []string, ofPods, title2 string, columns2 []string, doc func(Key) string, notYet func(Key) []string) string {
 	var followed, others [][]string
 	for _, k := range Keys {
 		name := "`" + k.Name + "`"
@@ -62,7 +62,11 @@ func page(title, lead string, columns []string, title2 string, columns2 []string
 			followed = append(followed, []string{name, cell(k.Value.Type), cmp.Or(k.Default, "–"), doc(k)})
 		}
 	}
-	return fmt.Sprintf("%s\n\n%s\n\n%s\n%s\n\n%s", title, lead, table(columns, followed), title2, table(columns2, others))
+	var pods [][]string
+	for _, k := range PodKeys {
+		pods = append(pods, []string{"`" + k.Name + "`", k.Value.Type, "–", doc(k)})
+	}
+	return fmt.Sprintf("%s\n\n%s\n\n%s\n%s\n\n%s\n%s\n\n%s", title, lead, table(columns, followed), ofPods, table(columns, pods), title2, table(columns2, others))
 }
 
 // cell keeps an example in JSON in one piece.

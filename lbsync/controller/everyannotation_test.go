@@ -28,12 +28,13 @@ type every struct {
 	value, other, bad string // other: ""; of an annotation that takes one word alone
 	right             string // what the Event says that would be right in place of bad
 
-	account   func(*clbsim.Config)        // what the account has besides; nil: nothing
-	setup     func(l *tried)              // of the cluster and the controller, before that begins; nil: nothing
-	mods      []func(*corev1.Service)     // of the Services
-	endpoints []discoveryv1.Endpoint      // of each; nil: two pods
-	reads     func(*tried, string) string // what the annotation decides, read from CLB or from the Service; nothing else may be in it
-	after     func(*tried)                // more to look at, while the two Services are there; nil: nothing
+	account   func(*clbsim.Config)                  // what the account has besides; nil: nothing
+	setup     func(l *tried)                        // of the cluster and the controller, before that begins; nil: nothing
+	mods      []func(*corev1.Service)               // of the Services
+	set       func(l *tried, service, value string) // sets the annotation, or removes it; nil: it is one of the Service
+	endpoints []discoveryv1.Endpoint                // of each; nil: two pods
+	reads     func(*tried, string) string           // what the annotation decides, read from CLB or from the Service; nothing else may be in it
+	after     func(*tried)                          // more to look at, while the two Services are there; nil: nothing
 
 	without string // what is read of a Service that does not have the annotation
 	with    string // of one that was made with it
@@ -47,13 +48,16 @@ type every struct {
 }
 
 func (e every) String() string {
-	_, name, _ := strings.Cut(e.name, "/")
+	prefix, name, _ := strings.Cut(e.name, "/")
+	if prefix+"/" == annotation.Prefix {
+		name = "our " + name
+	}
 	return strings.TrimSuffix(name+" "+e.part, " ")
 }
 
 // key returns the row of the table.
 func (e every) key() annotation.Key {
-	for _, k := range annotation.Keys {
+	for _, k := range slices.Concat(annotation.Keys, annotation.PodKeys) {
 		if k.Name == e.name {
 			return k
 		}
@@ -177,7 +181,22 @@ func (l *tried) served(service string) string {
 func (l *tried) make(name, value string) {
 	l.Helper()
 	l.put(kubetest.Slice(name, l.endpoints...))
-	l.put(kubetest.Service(name, append(slices.Clone(l.mods), annotate(l.name, value))...))
+	mods := l.mods
+	if l.set == nil {
+		mods = append(slices.Clone(mods), annotate(l.name, value))
+	} else {
+		l.set(l, name, value)
+	}
+	l.put(kubetest.Service(name, mods...))
+}
+
+// give sets the annotation of a Service that lives; "" removes it.
+func (l *tried) give(service, value string) {
+	if l.set != nil {
+		l.set(l, service, value)
+		return
+	}
+	l.edit(service, annotate(l.name, value))
 }
 
 // Every annotation that is honoured: set at creation, added to a Service that lives, changed, removed, and with a bad value,
@@ -218,13 +237,13 @@ func (l *tried) live() {
 		l.becomes("a bad value from the start", broken, l.without)
 		l.want("and costs nothing else", anyPort.ReplaceAllString(l.served(broken), ":80"), plain)
 	}
-	l.edit(broken, annotate(l.name, ""))
+	l.give(broken, "")
 
-	l.edit(late, annotate(l.name, l.value))
+	l.give(late, l.value)
 	l.becomes("added", late, l.added)
 	l.staysAs("added", late, l.stays[0])
 	if l.other != "" {
-		l.edit(early, annotate(l.name, l.other))
+		l.give(early, l.other)
 		l.becomes("changed", early, l.changed)
 		l.staysAs("changed", early, l.stays[1])
 	}
@@ -233,7 +252,7 @@ func (l *tried) live() {
 	}
 
 	served := l.served(late)
-	l.edit(late, annotate(l.name, l.bad))
+	l.give(late, l.bad)
 	l.becomes("a bad value", late, l.spoilt)
 	l.says("a bad value", late, l.name, fmt.Sprintf("%q", l.bad), l.right)
 	if l.key().Blocking {
@@ -241,7 +260,7 @@ func (l *tried) live() {
 	} else {
 		l.want("a bad value costs nothing else", anyPort.ReplaceAllString(l.served(late), ":80"), plain)
 	}
-	l.edit(early, annotate(l.name, ""))
+	l.give(early, "")
 	l.becomes("removed", early, l.removed)
 	l.staysAs("removed", early, l.stays[2])
 	if ids[early] != "" {
@@ -271,7 +290,7 @@ func (l *tried) staysAs(why, service, part string) {
 
 // end removes what is left of the annotation, and the Services.
 func (l *tried) end() {
-	l.edit(late, annotate(l.name, ""))
+	l.give(late, "")
 	l.pass(2 * time.Minute)
 	bought := 0
 	for _, c := range l.calls() {

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/clbsync/clbsync/internal/kubetest"
 	"github.com/clbsync/clbsync/lbsync"
@@ -93,11 +94,24 @@ func ofPods() []every {
 		{name: annotation.RSWeight, mods: mods, value: weights("5"), other: `{"defaultWeight":0,"groups":[{"key":{"proto":"TCP","port":80},"statefulSets":[{"name":"web","weights":[{"weight":100,"podIndexes":[2]}]}]}]}`,
 			bad: weights("101"), right: "weight is 101, not 0 to 100", reads: (*tried).served,
 			without: pods, with: "TCP:80 10.1.0.1=5 10.1.0.2=20", changed: "TCP:80 10.1.0.1=0 10.1.0.2=100"},
+		{name: annotation.CustomWeight, mods: []func(*corev1.Service){direct, func(s *corev1.Service) { s.Spec.Selector = map[string]string{"app": s.Name} }}, set: weigh,
+			value: "50", other: "0", bad: "101", right: "want a whole number, 0 to 100", reads: (*tried).served, without: pods, with: "TCP:80 10.1.0.1=50 10.1.0.2=10", changed: "TCP:80 10.1.0.1=0 10.1.0.2=10"},
 		{name: annotation.GraceShutdown, mods: mods, value: "true", other: "false", bad: "perhaps", right: trueOrFalse, reads: leaving(ending),
 			without: "TCP:80 10.1.0.2=10", with: "TCP:80 10.1.0.1=0 10.1.0.2=10", changed: "TCP:80 10.1.0.2=10"},
 		{name: annotation.GraceShutdownAll, mods: mods, value: "true", other: "false", bad: "perhaps", right: trueOrFalse, reads: leaving(kubetest.Unready),
 			without: "TCP:80 10.1.0.2=10", with: "TCP:80 10.1.0.1=0 10.1.0.2=10", changed: "TCP:80 10.1.0.2=10"},
 	}
+}
+
+// weigh gives the first pod of a Service a weight of its own.
+func weigh(l *tried, service, value string) {
+	pod := weighing(1, value)
+	pod.Name, pod.UID, pod.Labels["app"] = service+"-1", types.UID(service+"-1"), service
+	if value == "" {
+		pod.Annotations = nil
+	}
+	l.put(pod)
+	l.put(kubetest.Slice(service, kubetest.OfPod(kubetest.Ready("n2", "10.1.0.1"), service+"-1"), of(2, kubetest.Ready)))
 }
 
 func ofTheController() []every {
