@@ -174,14 +174,20 @@ func FuzzParse(f *testing.F) {
 	for _, k := range Keys {
 		f.Add(k.Name, "true")
 	}
+	for name, value := range map[string]string{
+		ExistingID: "lb-2ab3c4d5", InternalSubnet: "subnet-2ab3c4d5\n", Bandwidth: "+5", SecurityGroups: "sg-a,sg-b, sg-a", SourceRanges: "10.0.0.0/8,::/0", CrossRegion: "ap-shanghai", CrossVPC: "vpc-2ab3c4d5", Backends: "a in (b),!c",
+		ServiceConfig: "a-auto-service-config", SpecifyProtocol: `{"80":{"protocol":["HTTP"],"hosts":{"a.b":{}}}}`, RSWeight: `{"defaultWeight":100}`, CreateParams: `{"SlaType":"clb.c2.medium"}`, SnatProInfo: `{"snatIps":[{"subnetId":"subnet-2ab3c4d5"}]}`,
+		Applied: "clbsync.io/applied", Region: "ap-a-1", Ordered: `{"Vip":"::1"}`,
+	} {
+		f.Add(name, value)
+	}
 	f.Add(Prefix, "")
 	f.Add("/", "x")
 	f.Fuzz(func(t *testing.T, name, value string) {
-		_, problems := Parse(map[string]string{name: value})
-		for _, p := range problems {
-			if p.Name != name || p.Value != value || p.Reason == "" {
-				t.Errorf("%q=%q: problem %+v", name, value, p)
-			}
+		o, accepted := parsed(t, name, value)
+		inBounds(t, o)
+		if !accepted && !reflect.DeepEqual(o, Options{}) {
+			t.Errorf("%q=%q has a problem, and says %+v all the same", name, value, o)
 		}
 	})
 }

@@ -4,10 +4,13 @@ package annotation
 
 import (
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 // parsed reads one annotation. Whatever it is, a problem names it, and what has a problem is as if it were not set.
@@ -22,6 +25,99 @@ func parsed(t *testing.T, name, value string) (Options, bool) {
 		t.Errorf("%q has problems %v and counts all the same: %+v", value, problems, o)
 	}
 	return o, len(problems) == 0
+}
+
+// inBounds checks what was accepted, whatever annotation it came from.
+func inBounds(t *testing.T, o Options) {
+	t.Helper()
+	matches := func(what, v, expr string) {
+		if v != "" && !regexp.MustCompile(`\A(?:`+expr+`)\z`).MatchString(v) {
+			t.Errorf("%s %q", what, v)
+		}
+	}
+	among := func(what, v string, words ...string) {
+		if v != "" && !slices.Contains(words, v) {
+			t.Errorf("%s %q", what, v)
+		}
+	}
+	matches("existing CLB", o.ExistingID, `lb-[0-9a-z]{1,32}`)
+	matches("subnet", o.SubnetID, `subnet-[0-9a-z]+`)
+	matches("VPC", o.CrossVPC, `vpc-[0-9a-z]+`)
+	matches("region", o.CrossRegion, `[-a-z0-9]+`)
+	matches("region noted", o.Region, `[-a-z0-9]+`)
+	matches("TkeServiceConfig", o.ConfigName, `[-.0-9a-z]{1,253}`)
+	among("charge type", o.ChargeType, chargeTraffic, chargeBandwidth)
+	among("drift", o.Drift, "repair", "report")
+	among("ipMode", o.IPMode, "VIP", "Proxy")
+	if o.Bandwidth < 0 || o.Bandwidth > bandwidthMax || strings.HasSuffix(o.ConfigName, AutoConfigSuffix) {
+		t.Errorf("bandwidth %d, TkeServiceConfig %q", o.Bandwidth, o.ConfigName)
+	}
+	if len(o.SecurityGroups) > 50 || len(o.Applied) > 20 || len(slices.Compact(slices.Sorted(slices.Values(o.SecurityGroups)))) != len(o.SecurityGroups) {
+		t.Errorf("security groups %q, applied %q", o.SecurityGroups, o.Applied)
+	}
+	for _, g := range o.SecurityGroups {
+		matches("security group", g, `sg-[0-9a-z]{1,32}`)
+	}
+	for _, r := range o.SourceRanges {
+		if _, err := netip.ParsePrefix(r); err != nil {
+			t.Errorf("range %q: %v", r, err)
+		}
+	}
+	if _, err := labels.Parse(o.Backends); err != nil {
+		t.Errorf("selector %q: %v", o.Backends, err)
+	}
+	if len(o.SnatSubnets) > 10 {
+		t.Errorf("%d subnets", len(o.SnatSubnets))
+	}
+	for _, s := range o.SnatSubnets {
+		matches("subnet", s.SubnetID, `subnet-[0-9a-z]+`)
+	}
+	orderInBounds(t, o.Create)
+	orderInBounds(t, o.Ordered)
+}
+
+// orderInBounds checks parameters of CreateLoadBalancer; nil is in order.
+func orderInBounds(t *testing.T, p *CreateParameters) {
+	t.Helper()
+	if p == nil {
+		return
+	}
+	among := func(what, v string, words ...string) {
+		if v != "" && !slices.Contains(words, v) {
+			t.Errorf("%s %q", what, v)
+		}
+	}
+	among("AddressIPVersion", p.AddressIPVersion, "IPV4", "IPV6", "IPv6FullChain")
+	among("VipIsp", p.VipIsp, "BGP", "CMCC", "CUCC", "CTCC")
+	among("LBChargeType", p.LBChargeType, "POSTPAID_BY_HOUR")
+	if p.SlaType != "" && !strings.HasPrefix(p.SlaType, "clb.c") || p.SubnetID != "" && !subnetID.MatchString(p.SubnetID) ||
+		p.BandwidthPackageID != "" && !strings.HasPrefix(p.BandwidthPackageID, "bwp-") || p.EipAddressID != "" && !strings.HasPrefix(p.EipAddressID, "eip-") {
+		t.Errorf("%+v", *p)
+	}
+	if utf8.RuneCountInString(p.LoadBalancerName) > 80 || p.ProjectID != nil && *p.ProjectID < 0 || len(p.Tags) > 17 || len(p.SnatIPs) > 10 || len(p.SnatIPs) > 0 && p.SnatPro != nil && !*p.SnatPro {
+		t.Errorf("%+v", *p)
+	}
+	if i := p.InternetAccessible; i != nil {
+		among("InternetChargeType", i.InternetChargeType, chargeTraffic, chargeBandwidth, chargePackage)
+		if i.InternetMaxBandwidthOut != nil && (*i.InternetMaxBandwidthOut < 1 || *i.InternetMaxBandwidthOut > bandwidthMax) {
+			t.Errorf("bandwidth %d", *i.InternetMaxBandwidthOut)
+		}
+	}
+	if _, err := netip.ParseAddr(p.Vip); p.Vip != "" && err != nil {
+		t.Errorf("VIP %q", p.Vip)
+	}
+	keys := map[string]bool{}
+	for _, tag := range p.Tags {
+		if tag.TagKey == "" || slices.Contains(ownTags, tag.TagKey) || keys[tag.TagKey] || utf8.RuneCountInString(tag.TagKey) > 127 || utf8.RuneCountInString(tag.TagValue) > 255 {
+			t.Errorf("tag %+v", tag)
+		}
+		keys[tag.TagKey] = true
+	}
+	for _, s := range p.SnatIPs {
+		if _, err := netip.ParseAddr(s.IP); !subnetID.MatchString(s.SubnetID) || s.IP != "" && err != nil {
+			t.Errorf("source address %+v", s)
+		}
+	}
 }
 
 func FuzzSpecifyProtocol(f *testing.F) {
@@ -95,6 +191,7 @@ func FuzzExtensiveParameters(f *testing.F) {
 		`{"AddressIPVersion":"IPV6","VipIsp":"CTCC","ZoneId":"ap-guangzhou-1","LoadBalancerName":"x"}`, `{"InternetAccessible":{"InternetMaxBandwidthOut":2048,"InternetChargeType":"BANDWIDTH_PACKAGE"}}`,
 		`{"SnatPro":true,"SnatIps":[{"SubnetId":"subnet-12345678","Ip":"10.0.0.1"}],"Tags":[{"TagKey":"a","TagValue":""}]}`, `{"Number":5}`, `{"ProjectId":-1}`, `{"Tags":[{"TagKey":"tke-clusterId","TagValue":"x"}]}`,
 		`{"Vip":"10.0.0.1%eth0"}`, `{"LoadBalancerName":"` + strings.Repeat("雨", 81) + `"}`, `{"SubnetId":"subnet-"}`,
+		`{"SnatPro":false,"SnatIps":[{"SubnetId":"subnet-12345678"}]}`, `{"Tags":[{"TagKey":"a","TagValue":"1"},{"TagKey":"a","TagValue":"2"}],"BandwidthPackageId":"x","EipAddressId":"eip-1","SlaType":"clb.c9"}`,
 	} {
 		f.Add(s)
 	}
@@ -103,26 +200,7 @@ func FuzzExtensiveParameters(f *testing.F) {
 		if !ok || o.Create == nil {
 			return
 		}
-		p := *o.Create
-		if utf8.RuneCountInString(p.LoadBalancerName) > 80 || p.ProjectID != nil && *p.ProjectID < 0 || len(p.Tags) > 17 || len(p.SnatIPs) > 10 || p.LBChargeType != "" && p.LBChargeType != "POSTPAID_BY_HOUR" {
-			t.Errorf("%+v", p)
-		}
-		if i := p.InternetAccessible; i != nil && i.InternetMaxBandwidthOut != nil && (*i.InternetMaxBandwidthOut < 1 || *i.InternetMaxBandwidthOut > bandwidthMax) {
-			t.Errorf("bandwidth %d", *i.InternetMaxBandwidthOut)
-		}
-		if _, err := netip.ParseAddr(p.Vip); p.Vip != "" && err != nil {
-			t.Errorf("VIP %q", p.Vip)
-		}
-		for _, tag := range p.Tags {
-			if tag.TagKey == "" || slices.Contains(ownTags, tag.TagKey) {
-				t.Errorf("tag %+v", tag)
-			}
-		}
-		for _, s := range p.SnatIPs {
-			if !subnetID.MatchString(s.SubnetID) {
-				t.Errorf("subnet %q", s.SubnetID)
-			}
-		}
+		orderInBounds(t, o.Create)
 	})
 }
 
@@ -142,14 +220,23 @@ func FuzzPodWeights(f *testing.F) {
 		if d := o.PodWeights.DefaultWeight; d != nil && !weight(d) {
 			t.Errorf("default weight %d", *d)
 		}
+		ports := map[WeightKey]bool{}
 		for _, g := range o.PodWeights.Groups {
+			if ports[g.Key] {
+				t.Errorf("%+v stands twice", g.Key)
+			}
+			ports[g.Key] = true
 			if g.Key.Port < 1 || g.Key.Port > 65535 || !slices.Contains(overTCP, g.Key.Proto) && !slices.Contains(overUDP, g.Key.Proto) {
 				t.Errorf("%+v", g.Key)
 			}
 			for _, set := range g.StatefulSets {
+				ordinals := map[int]bool{}
 				for _, w := range set.Weights {
-					if set.Name == "" || !weight(w.Weight) || slices.ContainsFunc(w.PodIndexes, func(i int) bool { return i < 0 }) {
+					if !validSecret(set.Name) || !weight(w.Weight) || slices.ContainsFunc(w.PodIndexes, func(i int) bool { return i < 0 || i > indexMax || ordinals[i] }) {
 						t.Errorf("%s: %+v", set.Name, w)
+					}
+					for _, i := range w.PodIndexes {
+						ordinals[i] = true
 					}
 				}
 			}

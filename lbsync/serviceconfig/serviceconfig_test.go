@@ -5,6 +5,7 @@ package serviceconfig
 import (
 	"encoding/json"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -152,6 +153,7 @@ func FuzzTkeServiceConfig(f *testing.F) {
 	for _, seed := range []string{
 		`{"loadBalancer":{"internetMaxBandwidthOut":2048,"l4Listeners":[{"protocol":"TCP","port":80,"healthCheck":{"enable":true,"timeout":2,"intervalTime":5}}]}}`,
 		`{"loadBalancer":{"l7Listeners":[{"protocol":"HTTP","port":80,"domains":[{"domain":"*.a.b","rules":[{"url":"/","session":{"enable":true,"sessionExpireTime":30}}]}]}]}}`,
+		`{"loadBalancer":{"l7Listeners":[{"protocol":"HTTPS","port":443,"defaultServer":"a.b","keepaliveEnable":1,"domains":[{"domain":"a.b","rules":[{"url":"/","forwardType":"GRPC","scheduler":"IP_HASH","healthCheck":{"enable":true,"checkType":"GRPC","httpCheckMethod":"HEAD","httpVersion":"HTTP/1.0","httpCheckPath":"/ x"}}]}]}]}}`,
 		`{"loadBalancer":{"l4Listeners":[{"protocol":"TCP","port":8e1,"session":null}]}}`,
 		`{"loadBalancer":{"l4Listeners":[{"protocol":"TCP","port":80,"healthCheck":{"enable":true,"intervalTime":{},"timeout":[]}}]}}`,
 		`{"loadBalancer":{"l4Listeners":[{"protocol":"TCP","port":80,"healthcheck":{"enable":true,"intervalTime":1}}]}}`,
@@ -174,9 +176,20 @@ func FuzzTkeServiceConfig(f *testing.F) {
 				t.Errorf("%s is %d", what, v)
 			}
 		}
+		among := func(what, v string, words ...string) {
+			if v != "" && !slices.Contains(words, v) {
+				t.Errorf("%s is %q", what, v)
+			}
+		}
 		check := func(h *HealthCheck) {
 			if h == nil {
 				return
+			}
+			among("type", h.CheckType, "TCP", "HTTP", "HTTPS", "GRPC", "PING")
+			among("method", h.Method, "HEAD", "GET")
+			among("version", h.HTTPVersion, "HTTP/1.0", "HTTP/1.1")
+			if len(h.Path) > 200 || len(h.Domain) > 80 || strings.ContainsAny(h.Path+h.Domain, " \r\n") {
+				t.Errorf("%+v", h)
 			}
 			in("interval", h.Interval, 5, 300)
 			in("timeout", h.Timeout, 2, 60)
@@ -206,8 +219,13 @@ func FuzzTkeServiceConfig(f *testing.F) {
 			if k != l.Key || k.Port < 1 || k.Port > 65535 || !strings.Contains(" HTTP HTTPS ", " "+k.Protocol+" ") || l.KeepaliveEnable&^1 != 0 {
 				t.Errorf("%+v", l)
 			}
+			if len(l.DefaultServer) > 80 || len(l.Domains) > 50 {
+				t.Errorf("%+v", l)
+			}
 			for _, d := range l.Domains {
 				for _, r := range d.Rules {
+					among("scheduler", r.Scheduler, "WRR", "LEAST_CONN", "IP_HASH")
+					among("forward type", r.ForwardType, "HTTP", "HTTPS", "GRPC")
 					if d.Domain == "" || len(d.Domain) > 80 || r.URL == "" || r.URL[0] != '/' || len(r.URL) > 200 {
 						t.Errorf("%+v", d)
 					}
