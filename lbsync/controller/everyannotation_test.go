@@ -266,7 +266,9 @@ func (l *tried) live() {
 	if ids[early] != "" {
 		l.want("the CLB of one is the same", l.id(early), ids[early])
 	}
-	l.want("the CLB of the other is the same", l.id(late), ids[late])
+	if ids[late] != "" {
+		l.want("the CLB of the other is the same", l.id(late), ids[late])
+	}
 	l.end()
 }
 

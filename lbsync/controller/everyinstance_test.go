@@ -170,6 +170,9 @@ func ofTheNetwork() []every {
 			l.config.Instances = func(context.Context, netip.Addr) (string, bool, error) { return "", false, nil }
 		}, mods: []func(*corev1.Service){snat("subnet-demo0001")}, value: "CCN", bad: "VPN", right: `want "CCN"`, reads: (*tried).served,
 			without: nodesByID, with: "TCP:80 172.16.7.4=10 ins-00000001=10 ins-00000002=10 ins-00000003=10"},
+		{name: annotation.HybridType, part: "and its own addresses", value: "CCN", bad: "VPN", right: `want "CCN"`,
+			reads:   api(func(d described) string { return fmt.Sprintf("SnatPro %v", d.SnatPro) }),
+			without: "SnatPro false", with: "SnatPro true", removed: "SnatPro true", spoilt: "SnatPro true"}, // switched off, it would lose its addresses for good
 		{name: annotation.SnatProInfo, account: elsewhere, mods: []func(*corev1.Service){kubetest.Annotation(annotation.HybridType, "CCN")},
 			value: `{"snatIps":[{"subnetId":"subnet-demo0001"}]}`, other: `{"snatIps":[{"subnetId":"subnet-demo0002"}]}`, bad: `{"snatIps":[{"subnetId":"demo"}]}`, right: "not like subnet-2ab3c4d5",
 			reads: api(snats), without: "none", with: "subnet-demo0001",
@@ -242,7 +245,7 @@ func ofOrders() []every {
 	parameters := func(part, value, other, without, with string, reads func(*tried, string) string, stays [3]string) every {
 		return every{name: annotation.CreateParams, part: part, account: elsewhere, value: value, other: other, bad: `{"ZoneId":3}`, right: `"ZoneId" is a JSON number, which does not fit`, reads: reads, without: without, with: with, stays: stays}
 	}
-	return []every{
+	return append(ofIPv6(), []every{
 		spelt(charge, annotation.ChargeType, "", ""), spelt(charge, oldChargeType, annotation.ChargeType, first),
 		spelt(mbps, annotation.Bandwidth, "", ""), spelt(mbps, oldBandwidth, annotation.Bandwidth, "10"),
 		parameters("of the console", `{"ZoneId":"ap-guangzhou-3","LoadBalancerName":"shop","ProjectId":7,"SlaType":"clb.c2.medium"}`, `{"ZoneId":"ap-guangzhou-4","LoadBalancerName":"mall","ProjectId":8,"SlaType":"clb.c3.small"}`,
@@ -273,23 +276,29 @@ func ofOrders() []every {
 			}
 			return api(func(d described) string { return d.AddressIPVersion })(l, service) + ", " + noted
 		}, [3]string{stayed + "IPV6", stayed + "IPV4", "says nothing of it any more"}),
-		ofIPv6(),
-	}
+	}...)
 }
 
-// ofIPv6 is a Service of both families, which has a CLB of the one that its parameters say.
-func ofIPv6() every {
-	return every{name: annotation.CreateParams, part: "of IPv6", setup: func(l *tried) {
+// ofIPv6 are a Service of both families, which has a CLB of the one that its parameters say, and a Service of IPv6 alone, which
+// has none before they name a subnet.
+func ofIPv6() []every {
+	families := func(f ...corev1.IPFamily) []func(*corev1.Service) {
+		return []func(*corev1.Service){func(s *corev1.Service) { s.Spec.IPFamilies = f }}
+	}
+	e := every{name: annotation.CreateParams, part: "of both families", account: elsewhere, setup: func(l *tried) {
 		for i := range 3 {
 			l.put(kubetest.Node(i+1, func(n *corev1.Node) {
 				n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: fmt.Sprintf("fd00:10::%d", i+1)})
 			}))
 		}
-	}, mods: []func(*corev1.Service){func(s *corev1.Service) {
-		s.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}
-	}}, value: `{"AddressIPVersion":"IPv6FullChain","SubnetId":"subnet-demo0001"}`, other: `{"AddressIPVersion":"IPV4"}`, bad: `{"AddressIPVersion":"IPv7"}`, right: "not IPV4, IPV6, IPv6FullChain",
+	}, mods: families(corev1.IPv4Protocol, corev1.IPv6Protocol), value: `{"AddressIPVersion":"IPv6FullChain","SubnetId":"subnet-demo0001"}`, other: `{"AddressIPVersion":"IPV4"}`,
+		bad: `{"AddressIPVersion":"IPv7"}`, right: "not IPV4, IPV6, IPv6FullChain",
 		reads: func(l *tried, service string) string {
 			return api(func(d described) string { return d.AddressIPVersion + d.IPv6Mode })(l, service) + " " + l.served(service)
 		}, without: "ipv4 " + nodesByID, with: "ipv6IPv6FullChain TCP:80 fd00:10::1=10 fd00:10::2=10 fd00:10::3=10",
 		stays: [3]string{stayed + "IPv6FullChain", stayed + "IPV4", "says nothing of it any more"}}
+	alone := e
+	alone.part, alone.mods, alone.value, alone.other = "of IPv6 alone", families(corev1.IPv6Protocol), `{"SubnetId":"subnet-demo0001"}`, `{"SubnetId":"subnet-demo0002"}`
+	alone.without, alone.added, alone.stays = "no CLB nothing", alone.with, [3]string{"", `asks for "subnet-demo0002"`, "says nothing of it any more"}
+	return []every{e, alone}
 }
