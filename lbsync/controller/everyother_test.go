@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/clbsync/clbsync/clbsim"
+	"github.com/clbsync/clbsync/internal/kubetest"
+	"github.com/clbsync/clbsync/lbsync"
+	"github.com/clbsync/clbsync/lbsync/annotation"
+)
+
+// withoutRow names, in the environment, a row of the table that has no effect in this process.
+const withoutRow = "CLBSYNC_TEST_WITHOUT_ROW"
+
+func TestMain(m *testing.M) {
+	for i, k := range annotation.Keys {
+		if k.Name == os.Getenv(withoutRow) {
+			annotation.Keys[i].Refused, annotation.Keys[i].Blocking = "it is taken away", false
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// Each of the tests of TestEveryAnnotation fails if its annotation does nothing, in what it reads and not in its Events alone:
+// else it would be a test of something else.
+func TestEveryAnnotationIsMissedByItsTest(t *testing.T) {
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range everyAnnotation() {
+		if e.key().Value.Type == "" || !slices.ContainsFunc(annotation.Keys, func(k annotation.Key) bool { return k.Name == e.name }) {
+			continue // of a Pod: the table does not decide about it
+		}
+		t.Run(e.String(), func(t *testing.T) {
+			t.Parallel()
+			run := exec.CommandContext(t.Context(), program, "-test.run", "^TestEveryAnnotation$/^"+strings.ReplaceAll(e.String(), " ", "_")+"$")
+			run.Env = append(os.Environ(), withoutRow+"="+e.name)
+			out, err := run.CombinedOutput()
+			missed := "set at creation: "
+			if e.inert != "" || e.name == annotation.ExistingID { // which annotation.Home reads by itself
+				missed = "a bad value from the start: "
+			}
+			if err == nil || !strings.Contains(string(out), "--- FAIL: TestEveryAnnotation/") || !strings.Contains(string(out), missed) {
+				t.Errorf("without %s its test says (%v):\n%s", e.name, err, out)
+			}
+		})
+	}
+}
+
+// Annotations that do not go together are told, with the one that has to go, and what stops the Service stops it.
+func TestEveryExclusionIsTold(t *testing.T) {
+	values := map[string]string{}
+	for _, e := range everyAnnotation() {
+		values[e.name] = e.value
+	}
+	inAccount(t, elsewhere, func(tr *trial) {
+		l := &tried{tr, every{endpoints: podsAt(1, 2)}}
+		withConfigs(l)
+		defer l.begin()()
+		names := map[string]annotation.Key{} // by Service
+		for i, k := range annotation.Keys {
+			for j, other := range k.Excludes {
+				name := fmt.Sprintf("s%d-%d", i, j)
+				names[name] = k
+				if values[k.Name] == "" || values[other] == "" {
+					t.Errorf("%s and %s: there are no values", k.Name, other)
+				}
+				n := int32(1000 + len(names))
+				l.put(kubetest.Service(name, port(n), kubetest.Annotation(k.Name, values[k.Name]), kubetest.Annotation(other, values[other])))
+			}
+		}
+		l.pass(2 * time.Minute)
+		for name, k := range names {
+			l.says("both", name, "BadAnnotation", k.Name, "it does not go together with")
+			if stopped := l.of(name) == nil; stopped != k.Blocking {
+				t.Errorf("%s of %s: stopped %v, want %v", name, k.Name, stopped, k.Blocking)
+			}
+		}
+	})
+}
+
+// A CLB that somebody made in another network is used once the manifest says where it is, and by address.
+func TestAnExistingCLBElsewhereIsUsedWhenTheManifestSaysWhere(t *testing.T) {
+	inAccount(t, func(c *clbsim.Config) {
+		elsewhere(c)
+		c.LoadBalancers = append(c.LoadBalancers, clbsim.ExistingLoadBalancer{ID: "lb-othervpc", VPC: "vpc-other001"}, clbsim.ExistingLoadBalancer{ID: "lb-shanghai", VPC: "vpc-shang001"})
+	}, func(tr *trial) {
+		l := &tried{tr, every{endpoints: podsAt(1, 2)}}
+		reachRegions(l)
+		if err := l.sim.Console(t.Context(), "CreateLoadBalancerSnatIps", map[string]any{"LoadBalancerId": "lb-othervpc", "SnatIps": []map[string]any{{"SubnetId": "subnet-other001"}}}, nil); err != nil {
+			t.Fatal(err)
+		}
+		l.pass(soon)
+		defer l.begin()()
+		for name, id := range map[string]string{"vpc": "lb-othervpc", "region": "lb-shanghai"} {
+			l.put(kubetest.Slice(name, podsAt(1, 2)...))
+			l.put(kubetest.Service(name, on(id)))
+		}
+		l.pass(time.Minute)
+		l.says("without where", "vpc", string(lbsync.OtherVPC), "vpc-other001", annotation.CrossVPC)
+		l.says("without where", "region", string(lbsync.NoSuchLoadBalancer), "lb-shanghai", "in the cluster's region")
+		l.want("served", l.served("vpc")+" and "+l.served("region"), "nothing and nothing")
+		l.edit("vpc", annotate(annotation.CrossVPC, "vpc-other001"))
+		l.edit("region", annotate(annotation.CrossRegion, "ap-shanghai"))
+		l.pass(time.Minute)
+		l.want("served in the VPC", l.served("vpc"), nodesByAddress)
+		l.want("served in the region", l.served("region"), "TCP:80")
+		l.says("a CLB that cannot reach the nodes", "region", "RefusedByCLB", "has no SnatPro")
+		l.want("region that is noted", l.service("region").Annotations[annotation.Region], "ap-shanghai")
+		l.edit("vpc", annotate(annotation.CrossVPC, "vpc-2ab3c4d5"))
+		l.edit("region", annotate(annotation.CrossRegion, ""))
+		l.pass(time.Minute)
+		l.says("another VPC", "vpc", string(lbsync.OtherVPC), "not in vpc-2ab3c4d5")
+		l.want("served all the same", l.served("vpc")+" and "+l.served("region"), nodesByAddress+" and TCP:80")
+		for _, name := range []string{"vpc", "region"} {
+			l.delete(name)
+		}
+		l.pass(time.Minute)
+		l.want("in the end", l.served("vpc")+" and "+l.served("region"), "nothing and nothing")
+		l.want("finalizers", len(l.service("vpc").Finalizers)+len(l.service("region").Finalizers), 0)
+	})
+}
