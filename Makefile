@@ -99,7 +99,7 @@ race: ## The unit tests under the race detector (needs a C compiler).
 	CGO_ENABLED=1 go test -race ./...
 
 .PHONY: injection
-injection: ## Every error code of the table at every call of a Service's life, and for as long as a stage of it lasts.
+injection: ## Every error code of the table at every call of the life of a Service, and of two that share a CLB, and for as long as a stage of it lasts.
 	go test ./lbsync/controller -run 'EveryCode|ACodeThatLasts' -timeout 60m -v -args -full | grep -v '^ *=== '
 
 .PHONY: fuzz
