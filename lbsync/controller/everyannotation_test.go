@@ -88,6 +88,7 @@ func (e every) complete() every {
 type tried struct {
 	*trial
 	every
+	away func() (back func()) // has the controller go, and come back as a new one; nil: it is there all the time
 }
 
 // The Services: one is made with the annotation, to the next one it is added, and one is made with a bad value.
@@ -192,6 +193,9 @@ func (l *tried) make(name, value string) {
 
 // give sets the annotation of a Service that lives; "" removes it.
 func (l *tried) give(service, value string) {
+	if l.away != nil {
+		defer l.away()()
+	}
 	if l.set != nil {
 		l.set(l, service, value)
 		return
@@ -203,6 +207,16 @@ func (l *tried) give(service, value string) {
 // which costs only what it touches. Nothing of that makes a second CLB or changes which one it is, and nothing is left when
 // the Services are gone.
 func TestEveryAnnotation(t *testing.T) {
+	tryEvery(t, false)
+}
+
+// The same, where nobody looks while an annotation is added, changed or removed, and a controller that remembers nothing finds
+// it so: what has to be undone is known from what is noted on the Service.
+func TestEveryAnnotationThatChangesWhileNobodyLooks(t *testing.T) {
+	tryEvery(t, true)
+}
+
+func tryEvery(t *testing.T, away bool) {
 	for _, e := range everyAnnotation() {
 		t.Run(e.String(), func(t *testing.T) {
 			t.Parallel()
@@ -210,14 +224,20 @@ func TestEveryAnnotation(t *testing.T) {
 			if e.endpoints == nil {
 				e.endpoints = podsAt(1, 2)
 			}
-			inAccount(t, e.account, func(l *trial) {
-				a := &tried{l, e}
+			inAccount(t, e.account, func(tr *trial) {
+				l := &tried{trial: tr, every: e}
 				if e.setup != nil {
-					e.setup(a)
+					e.setup(l)
 				}
-				stop := a.begin()
-				defer stop()
-				a.live()
+				stop := l.begin()
+				defer func() { stop() }()
+				if away {
+					l.away = func() func() {
+						stop()
+						return func() { stop = l.begin() }
+					}
+				}
+				l.live()
 			})
 		})
 	}
@@ -263,6 +283,8 @@ func (l *tried) live() {
 	l.give(early, "")
 	l.becomes("removed", early, l.removed)
 	l.staysAs("removed", early, l.stays[2])
+	l.pass(16 * time.Minute) // all is read again by then
+	l.want("what is read again", l.reads(l, late)+" and "+l.reads(l, early), l.spoilt+" and "+l.removed)
 	if ids[early] != "" {
 		l.want("the CLB of one is the same", l.id(early), ids[early])
 	}
@@ -304,13 +326,13 @@ func (l *tried) end() {
 	if err != nil {
 		l.Fatal(err)
 	}
-	ours := 0
+	ours := map[string]bool{}
 	for _, lb := range state.LoadBalancers {
-		if lb.Tags[lbsync.TagService] != "" && lb.Tags[lbsync.TagCluster] == "cls-demo" {
-			ours++
+		if of := lb.Tags[lbsync.TagService]; of != "" && lb.Tags[lbsync.TagCluster] == "cls-demo" {
+			ours[of] = true
 		}
 	}
-	l.want("CLBs that were bought, of those that there are", bought, ours)
+	l.want("CLBs that were bought, one for each Service", bought, len(ours))
 	for _, name := range []string{early, late, broken} {
 		l.delete(name)
 	}

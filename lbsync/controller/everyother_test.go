@@ -63,7 +63,7 @@ func TestEveryExclusionIsTold(t *testing.T) {
 		values[e.name] = e.value
 	}
 	inAccount(t, elsewhere, func(tr *trial) {
-		l := &tried{tr, every{endpoints: podsAt(1, 2)}}
+		l := &tried{trial: tr, every: every{endpoints: podsAt(1, 2)}}
 		withConfigs(l)
 		defer l.begin()()
 		names := map[string]annotation.Key{} // by Service
@@ -94,7 +94,7 @@ func TestAnExistingCLBElsewhereIsUsedWhenTheManifestSaysWhere(t *testing.T) {
 		elsewhere(c)
 		c.LoadBalancers = append(c.LoadBalancers, clbsim.ExistingLoadBalancer{ID: "lb-othervpc", VPC: "vpc-other001"}, clbsim.ExistingLoadBalancer{ID: "lb-shanghai", VPC: "vpc-shang001"})
 	}, func(tr *trial) {
-		l := &tried{tr, every{endpoints: podsAt(1, 2)}}
+		l := &tried{trial: tr, every: every{endpoints: podsAt(1, 2)}}
 		reachRegions(l)
 		if err := l.sim.Console(t.Context(), "CreateLoadBalancerSnatIps", map[string]any{"LoadBalancerId": "lb-othervpc", "SnatIps": []map[string]any{{"SubnetId": "subnet-other001"}}}, nil); err != nil {
 			t.Fatal(err)

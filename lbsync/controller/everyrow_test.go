@@ -60,7 +60,7 @@ func TestEveryRefusedAnnotationIsToldAndCostsNothingElse(t *testing.T) {
 		t.Run(key.Name, func(t *testing.T) {
 			t.Parallel()
 			inTrial(t, func(tr *trial) {
-				l := &tried{tr, every{name: key.Name, endpoints: podsAt(1, 2)}}
+				l := &tried{trial: tr, every: every{name: key.Name, endpoints: podsAt(1, 2)}}
 				l.make(early, "x")
 				l.make(late, "")
 				l.pass(time.Minute)
@@ -118,7 +118,7 @@ func TestEveryAnnotationThatAControllerWritesMayBeCopied(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			inAccount(t, func(cfg *clbsim.Config) { elsewhere(cfg) }, func(tr *trial) {
-				l := &tried{tr, every{name: name, mods: c.mods, endpoints: podsAt(1, 2)}}
+				l := &tried{trial: tr, every: every{name: name, mods: c.mods, endpoints: podsAt(1, 2)}}
 				reachRegions(l)
 				defer l.begin()()
 				l.make(late, "")
@@ -151,7 +151,7 @@ func TestEveryAnnotationThatAControllerWritesMayBeCopied(t *testing.T) {
 // What the controller writes in other networks and modes.
 func TestEveryAnnotationThatTheControllerWritesSaysWhatIs(t *testing.T) {
 	inAccount(t, elsewhere, func(tr *trial) {
-		l := &tried{tr, every{endpoints: podsAt(1, 2)}}
+		l := &tried{trial: tr, every: every{endpoints: podsAt(1, 2)}}
 		reachRegions(l)
 		defer l.begin()()
 		l.put(kubetest.Service("far", kubetest.Annotation(annotation.CrossRegion, "ap-shanghai")))

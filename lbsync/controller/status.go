@@ -3,7 +3,6 @@
 package controller
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -46,8 +45,13 @@ func (c *Controller) prepare(ctx context.Context, svc *corev1.Service, f lbsync.
 	if !f.Actual.Present && f.Options.ExistingID == "" {
 		note(to, annotation.Ordered, f.Desired.Instance.Noted())
 	}
-	if f.Actual.Present || !hasFinalizer(svc) {
-		note(to, annotation.Region, cmp.Or(f.Actual.Instance.Region, f.Desired.Instance.Region))
+	switch {
+	case f.Actual.Present:
+		// Not what the manifest asks for by now: a CLB in the cluster's own region would be looked for in the other one, not be
+		// found there, be bought again and be left behind.
+		note(to, annotation.Region, f.Actual.Instance.Region)
+	case !hasFinalizer(svc):
+		note(to, annotation.Region, f.Desired.Instance.Region)
 	}
 	if f.Options.ExistingID != "" && f.Actual.Present && f.Actual.Instance.Tags[lbsync.TagCreatedBy] == "" {
 		// Noted before anything is made there: what the manifest says afterwards does not lead away from it.
