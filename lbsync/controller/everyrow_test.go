@@ -100,7 +100,7 @@ func written() map[string]copied {
 	return map[string]copied{
 		annotation.LoadBalancerID:                   {value: "lb-theirs01", want: func(l *tried) string { return l.id(early) }},
 		annotation.Applied:                          {value: annotation.DeleteProtection, mods: []func(*corev1.Service){kubetest.Annotation(annotation.PassToTarget, "true")}, want: text(annotation.PassToTarget)},
-		annotation.Region:                           {value: "ap-beijing", want: nothing},
+		annotation.Region:                           {value: "ap-shanghai", want: nothing},
 		annotation.Ordered:                          {value: `{"VipIsp":"CTCC"}`, mods: []func(*corev1.Service){kubetest.Annotation(annotation.CreateParams, `{"ProjectId":7}`)}, want: text(`{"ProjectId":7}`)},
 		annotation.NatIPv6:                          {value: "2001:db8::1", want: nothing},
 		annotation.Plan:                             {value: "- clb lb-theirs01", want: nothing},
@@ -136,6 +136,14 @@ func TestEveryAnnotationThatAControllerWritesMayBeCopied(t *testing.T) {
 				}
 				l.want("what it says here", l.service(early).Annotations[name], want)
 				l.want("what it costs", l.messages(early), []string(nil))
+				id := l.id(early)
+				l.edit(early, annotate(name, c.value))
+				l.pass(20 * time.Minute)
+				l.want("what is served after somebody wrote there", l.id(early)+" "+l.served(early), id+" "+nodesByID)
+				if name != annotation.Ordered { // which nothing but this note knows, and which decides about Events alone
+					l.want("what it says after somebody wrote there", l.service(early).Annotations[name], want)
+					l.want("what that costs", l.messages(early), []string(nil))
+				}
 				l.edit(early, clusterIP)
 				l.pass(5 * time.Minute)
 				if c.want != nil {
