@@ -46,6 +46,7 @@ func TestAnUrgentCallTakesTheNextToken(t *testing.T) {
 		}
 		nodes(100)
 		go s.ask(t.Context(), l, "verify", lbsync.Background)
+		synctest.Wait() // or it may come to the line behind all that follow
 		nodes(1400)
 		<-time.After(10 * time.Second)
 		begun := time.Now()
