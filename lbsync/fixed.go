@@ -61,6 +61,8 @@ func ofOrder(text func(*Order) string) func(Instance) string {
 // sameZone compares what is asked for, a name or a number, with both as CLB says them: "ap-guangzhou-3 100003".
 func sameZone(asked, is string) bool { return slices.Contains(strings.Fields(is), asked) }
 
+const again = "to get another CLB, and another address, change spec.type to ClusterIP and back"
+
 // Fixed returns a Skip for each setting that CLB takes only when it is created and that the manifest has
 // changed since. The CLB stays as it is: making it anew would change its address.
 func Fixed(actual, desired LoadBalancer) []Skip {
@@ -73,7 +75,6 @@ func Fixed(actual, desired LoadBalancer) []Skip {
 		skips = append(skips, Skip{Object: "clb " + a.ID, Reason: CreateTimeOnly, Warning: true,
 			Message: fmt.Sprintf("CLB %s is %s and stays so, though the manifest asks for %s: CLB cannot change it; %s", a.ID, is, want, instead)})
 	}
-	const again = "to get another CLB, and another address, change spec.type to ClusterIP and back"
 	if is, want := a.network(), d.network(); a.Internal != d.Internal || a.Internal && a.SubnetID != d.SubnetID {
 		skip(is, want, again)
 	}
@@ -86,30 +87,32 @@ func Fixed(actual, desired LoadBalancer) []Skip {
 	seen := map[string]bool{"SnatPro": true, "LoadBalancerPassToTarget": true} // these are changed in place
 	for _, f := range fixed {
 		is, want := f.text(a), f.text(d)
-		same := is == want
-		if f.same != nil {
-			same = f.same(want, is)
-		}
 		if want == "" || is == "" {
 			continue
 		}
 		for _, name := range append(f.also, f.name) {
 			seen[name] = true
 		}
-		if !same {
+		if want != is && (f.same == nil || !f.same(want, is)) {
 			skip(fmt.Sprintf("of %s %s", f.name, is), want, again)
 		}
 	}
 	want := d.orderedBandwidth()
 	seen[orderBandwidth] = d.Bandwidth != 0 || want != 0 && a.Bandwidth != 0
-	if d.Bandwidth == 0 && want != 0 && a.Bandwidth != 0 && want != a.Bandwidth {
+	if seen[orderBandwidth] && d.Bandwidth == 0 && want != a.Bandwidth {
 		skip(fmt.Sprintf("of %d Mbps", a.Bandwidth), fmt.Sprintf("%d Mbps in an annotation, which is read at creation only", want),
 			"to change it in place, set internetMaxBandwidthOut in a TkeServiceConfig ("+annotation.ServiceConfig+")")
 	}
-	// What CLB does not tell, and what is not asked for any more, is known by what was noted.
+	return append(skips, noted(a.ID, d, seen)...)
+}
+
+// noted returns a Skip for each parameter that the manifest has changed since the CLB was ordered and that is not seen
+// already: what CLB does not tell, and what is not asked for any more, is known by what was noted alone.
+func noted(id string, d Instance, seen map[string]bool) []Skip {
 	if d.Ordered == nil {
-		return skips
+		return nil
 	}
+	var skips []Skip
 	was, is := parameters(d.Ordered), parameters(d.Order)
 	for _, name := range slices.Sorted(maps.Keys(cloneOver(was, is))) {
 		before, now := was[name], is[name]
@@ -123,8 +126,8 @@ func Fixed(actual, desired LoadBalancer) []Skip {
 		if now == "" {
 			asks = "says nothing of it any more"
 		}
-		skips = append(skips, Skip{Object: "clb " + a.ID, Reason: CreateTimeOnly, Warning: true,
-			Message: fmt.Sprintf("CLB %s was ordered %s and stays so, though the manifest %s: it is read at creation only; %s", a.ID, ordered, asks, again)})
+		skips = append(skips, Skip{Object: "clb " + id, Reason: CreateTimeOnly, Warning: true,
+			Message: fmt.Sprintf("CLB %s was ordered %s and stays so, though the manifest %s: it is read at creation only; %s", id, ordered, asks, again)})
 	}
 	return skips
 }

@@ -126,13 +126,18 @@ func (s Snapshot) settings(svc Service, port corev1.ServicePort, l Listener) (Li
 				Message: fmt.Sprintf("TkeServiceConfig %s: healthCheck of the %s is left out: %s", svc.Config.Name, l.what(), wrong)})
 		}
 	}
-	if svc.Options.PreventLoopback && l.Check.On && l.Check.FromVIP && svc.IPVersion(s.CLB) != IPv6 {
-		// A node that answers for the CLB's address takes a probe from there for its own, and the target would be found dead.
-		l.Check.FromVIP = false
-		skips = append(skips, Skip{Object: portName(port), Reason: SettingIgnored, Warning: true,
-			Message: fmt.Sprintf("TkeServiceConfig %s: sourceIpType 0 of the %s is left out: the annotation %s has probes come from 100.64.0.0/10", svc.Config.Name, l.what(), annotation.PreventLoopback)})
+	return s.preventLoopback(svc, port, l, skips)
+}
+
+// preventLoopback has probes come from 100.64.0.0/10 where that is asked for, whatever a TkeServiceConfig says: a node that
+// answers for the CLB's address takes a probe from there for its own, and the target would be found dead.
+func (s Snapshot) preventLoopback(svc Service, port corev1.ServicePort, l Listener, skips []Skip) (Listener, []Skip) {
+	if !svc.Options.PreventLoopback || !l.Check.On || !l.Check.FromVIP || svc.IPVersion(s.CLB) == IPv6 {
+		return l, skips
 	}
-	return l, skips
+	l.Check.FromVIP = false
+	return l, append(skips, Skip{Object: portName(port), Reason: SettingIgnored, Warning: true,
+		Message: fmt.Sprintf("TkeServiceConfig %s: sourceIpType 0 of the %s is left out: the annotation %s has probes come from 100.64.0.0/10", svc.Config.Name, l.what(), annotation.PreventLoopback)})
 }
 
 // IdleDefault is how long CLB remembers a silent connection of such a listener by default; 0 if that cannot be set.

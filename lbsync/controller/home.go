@@ -81,6 +81,15 @@ func (c *Controller) owner(svc *corev1.Service) lbsync.Owner {
 	return lbsync.Owner{ClusterID: c.settings.ClusterID, ServiceUID: string(svc.UID)}
 }
 
+// cloudNow returns the cloud of the region in which the CLB of a Service was read, whatever was written over the note of it
+// since, with a manifest of another cluster's Service, say; where none was read, what cloudOf does.
+func (c *Controller) cloudNow(r *state, svc *corev1.Service) (Cloud, error) {
+	if r.actual != nil && r.actual.Present {
+		return c.cloudIn(r.actual.Instance.Region)
+	}
+	return c.cloudOf(svc)
+}
+
 // cloudOf returns the cloud of the region in which the CLB of a Service is, or is to be made: what was noted at its making
 // counts over what its annotation says since.
 func (c *Controller) cloudOf(svc *corev1.Service) (Cloud, error) {

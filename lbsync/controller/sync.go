@@ -48,13 +48,7 @@ func (c *Controller) sync(ctx context.Context, k key, r *state, d due) (again ti
 		return 0, out
 	}
 	r.service = svc
-	if r.actual != nil && r.actual.Present {
-		// Where it was read, whatever was written over the note of it: a manifest of another cluster's Service, say.
-		r.cloud, err = c.cloudIn(r.actual.Instance.Region)
-	} else {
-		r.cloud, err = c.cloudOf(svc)
-	}
-	if err != nil {
+	if r.cloud, err = c.cloudNow(r, svc); err != nil {
 		return 0, outcome{err: err}
 	}
 	if c.settings.Wants(svc) && (d.retire == nil || d.retire.UID != svc.UID) {
