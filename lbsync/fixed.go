@@ -84,6 +84,12 @@ func Fixed(actual, desired LoadBalancer) []Skip {
 	if d.VPCID != "" && a.VPCID != "" && a.VPCID != d.VPCID {
 		skip("in "+a.VPCID, d.VPCID, again)
 	}
+	seen := compared(a, d, skip)
+	return append(skips, noted(a.ID, d, seen)...)
+}
+
+// compared compares what is asked for with what CLB tells, and returns the names of the parameters of which nothing is left to say.
+func compared(a, d Instance, skip func(is, want, instead string)) map[string]bool {
 	seen := map[string]bool{"SnatPro": true, "LoadBalancerPassToTarget": true} // these are changed in place
 	for _, f := range fixed {
 		is, want := f.text(a), f.text(d)
@@ -103,7 +109,7 @@ func Fixed(actual, desired LoadBalancer) []Skip {
 		skip(fmt.Sprintf("of %d Mbps", a.Bandwidth), fmt.Sprintf("%d Mbps in an annotation, which is read at creation only", want),
 			"to change it in place, set internetMaxBandwidthOut in a TkeServiceConfig ("+annotation.ServiceConfig+")")
 	}
-	return append(skips, noted(a.ID, d, seen)...)
+	return seen
 }
 
 // noted returns a Skip for each parameter that the manifest has changed since the CLB was ordered and that is not seen
