@@ -42,8 +42,8 @@ func (c *Controller) attempt(ctx context.Context, s *seat, svc *corev1.Service, 
 		delete(s.tries, what)
 		return nil
 	}
-	if apierrors.IsNotFound(err) {
-		return err // The Service is gone, and its deletion yet to be seen.
+	if apierrors.IsNotFound(err) && what != tryConfig {
+		return err // The Service is gone, and its deletion yet to be seen. A TkeServiceConfig may lack its kind by now.
 	}
 	now := try{err: err, failures: before.failures + 1}
 	if changed {

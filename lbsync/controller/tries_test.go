@@ -22,11 +22,23 @@ import (
 )
 
 func TestATkeServiceConfigThatIsNotTakenIsTriedAgainAndHoldsNothingBack(t *testing.T) {
-	for name, service := range map[string]*corev1.Service{
-		"on its own CLB":  onlyBind("web"),
-		"on a shared CLB": kubetest.Service("web", on("lb-theirs"), kubetest.Local(31000), kubetest.Annotation(annotation.BindNodesOfPods, "true")),
+	right := apierrors.NewForbidden(configResource.GroupResource(), "web-auto-service-config", errors.New("no right"))
+	kind := apierrors.NewNotFound(configResource.GroupResource(), "web-auto-service-config") // somebody has deleted the CRD
+	shared := func() *corev1.Service {
+		return kubetest.Service("web", on("lb-theirs"), kubetest.Local(31000), kubetest.Annotation(annotation.BindNodesOfPods, "true"))
+	}
+	for name, c := range map[string]struct {
+		service *corev1.Service
+		refusal error
+		says    string
+	}{
+		"on its own CLB":                          {onlyBind("web"), right, "no right"},
+		"on a shared CLB":                         {shared(), right, "no right"},
+		"of a kind that is gone":                  {onlyBind("web"), kind, "not found"},
+		"of a kind that is gone, on a shared one": {shared(), kind, "not found"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			service := c.service
 			inWorld(t, func(w *world) {
 				w.made("lb-theirs", map[string]string{})
 				configs := w.configure()
@@ -35,7 +47,7 @@ func TestATkeServiceConfigThatIsNotTakenIsTriedAgainAndHoldsNothingBack(t *testi
 				configs.PrependReactor("create", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
 					if refused {
 						tries = append(tries, time.Now())
-						return true, nil, apierrors.NewForbidden(configResource.GroupResource(), "web-auto-service-config", errors.New("no right"))
+						return true, nil, c.refusal
 					}
 					return false, nil, nil
 				})
@@ -46,7 +58,7 @@ func TestATkeServiceConfigThatIsNotTakenIsTriedAgainAndHoldsNothingBack(t *testi
 				if n := len(tries); n < 5 || n > 15 {
 					t.Errorf("%d tries in ten minutes: want those of a backoff", n)
 				}
-				if m := w.message("web", eventFailed); !strings.Contains(m, "TkeServiceConfig default/web-auto-service-config: create: ") || !strings.Contains(m, "no right") {
+				if m := w.message("web", eventFailed); !strings.Contains(m, "TkeServiceConfig default/web-auto-service-config: create: ") || !strings.Contains(m, c.says) {
 					t.Errorf("the Event says %q", m)
 				}
 				w.cloud.take()

@@ -32,21 +32,29 @@ func ports(ctx context.Context, mode Mode, services []nodeagent.Services) []Find
 	for _, s := range sockets.Listening() {
 		l := listener{protocolPort{s.Protocol, s.Port}, s.Owner}
 		if owned[l.protocolPort].health {
-			l.who = func() string {
-				who := s.Owner()
-				if speaker := speaker(ctx, "127.0.0.1", s.Port); strings.HasPrefix(who, sockets.Unnamed) && speaker != "" {
-					return speaker
-				}
-				return who
-			}
+			l.who = func() string { return holder(ctx, "127.0.0.1", s.Port, s.Owner()) }
 		}
 		listening = append(listening, l)
 	}
 	return portFindings(mode, owned, services != nil, listening)
 }
 
-// speaker asks a health check port who answers there. In a pod of its own, as helm test runs it, a check cannot look into
-// processes, and would take the agent itself for somebody in its way. It is empty if nobody that we know answers.
+// holder names who holds a health check port, of which the process that listens is known. A pod cannot look into the processes of
+// its node, and would take the agent itself, or kube-proxy, for somebody in the way; and in k3s kube-proxy is a part of another
+// program. Who answers tells. What it says of kube-proxy begins with that name.
+func holder(ctx context.Context, host string, port uint16, process string) string {
+	who := speaker(ctx, host, port)
+	switch {
+	case who == "":
+	case strings.HasPrefix(process, sockets.Unnamed):
+		return who
+	case who == proxyByAnswer && !strings.HasPrefix(process, "kube-proxy "):
+		return who + " in " + process
+	}
+	return process
+}
+
+// speaker asks a health check port who answers there. It is empty if nobody that we know does.
 func speaker(ctx context.Context, host string, port uint16) string {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()

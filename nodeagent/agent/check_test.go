@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"cmp"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -10,6 +11,8 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/clbsync/clbsync/nodeagent/sockets"
 )
 
 func TestEphemeralPorts(t *testing.T) {
@@ -87,6 +90,15 @@ func TestWhoAnswersOnAHealthPort(t *testing.T) {
 		at := netip.MustParseAddrPort(server.Listener.Addr().String())
 		if got := speaker(t.Context(), "127.0.0.1", at.Port()); got != who {
 			t.Errorf("with the headers %v the port belongs to %q, want %q", headers, got, who)
+		}
+		for process, want := range map[string]string{
+			"kube-proxy (pid 8)":  "kube-proxy (pid 8)",
+			"k3s-server (pid 8)":  map[bool]string{true: proxyByAnswer + " in k3s-server (pid 8)", false: "k3s-server (pid 8)"}[who == proxyByAnswer],
+			sockets.Unnamed + "0": cmp.Or(who, sockets.Unnamed+"0"),
+		} {
+			if got := holder(t.Context(), "127.0.0.1", at.Port(), process); got != want {
+				t.Errorf("with the headers %v a port of %q is held by %q, want %q", headers, process, got, want)
+			}
 		}
 		server.Close()
 		if got := speaker(t.Context(), "127.0.0.1", at.Port()); got != "" {

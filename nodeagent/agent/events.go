@@ -44,27 +44,23 @@ func (a *Agent) bindChanged(f *family, c healthcheck.BindChange) {
 		return
 	}
 	a.metrics.unbound.WithLabelValues(f.label()).Inc()
-	// A pod cannot name the processes of its node, and in k3s kube-proxy is a part of another program: its answer tells.
 	loopback := "127.0.0.1"
 	if f.runner.Family == corev1.IPv6Protocol {
 		loopback = "::1"
 	}
-	holder, speaker := sockets.Holder(c.Port), speaker(context.Background(), loopback, c.Port)
-	isProxy := strings.HasPrefix(holder, "kube-proxy ") || speaker == proxyByAnswer
+	who := holder(context.Background(), loopback, c.Port, sockets.Holder(c.Port))
+	isProxy := strings.HasPrefix(who, "kube-proxy ")
 	if a.mode == Override && isProxy {
 		return // it is to hold the port, and does after all
 	}
-	switch {
-	case holder == "":
-		holder = "nobody that listens on TCP"
-	case speaker != "" && strings.HasPrefix(holder, sockets.Unnamed):
-		holder = speaker
+	if who == "" {
+		who = "nobody that listens on TCP"
 	}
 	hint := ""
 	if isProxy {
 		hint = "; run kube-proxy with " + RestrictFlag + ", or this agent with --mode=override"
 	}
-	logger.Error(c.Err, "Health check port cannot be opened and is tried again", "heldBy", holder)
+	logger.Error(c.Err, "Health check port cannot be opened and is tried again", "heldBy", who)
 	a.serviceEvent(c.Service, corev1.EventTypeWarning, "FailedToStartServiceHealthcheck",
-		fmt.Sprintf("node %s cannot answer on healthCheckNodePort %d (%s): held by %s%s: %v", a.config.NodeName, c.Port, f.runner.Family, holder, hint, c.Err))
+		fmt.Sprintf("node %s cannot answer on healthCheckNodePort %d (%s): held by %s%s: %v", a.config.NodeName, c.Port, f.runner.Family, who, hint, c.Err))
 }
