@@ -10,7 +10,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/clbsync/clbsync/clbsim"
 	"github.com/clbsync/clbsync/internal/kubetest"
 	"github.com/clbsync/clbsync/lbsync/annotation"
 )
@@ -117,7 +116,7 @@ func TestEveryAnnotationThatAControllerWritesMayBeCopied(t *testing.T) {
 	for name, c := range written() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			inAccount(t, func(cfg *clbsim.Config) { elsewhere(cfg) }, func(tr *trial) {
+			inAccount(t, elsewhere, func(tr *trial) {
 				l := &tried{trial: tr, every: every{name: name, mods: c.mods, endpoints: podsAt(1, 2)}}
 				reachRegions(l)
 				defer l.begin()()

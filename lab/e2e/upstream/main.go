@@ -35,7 +35,7 @@ Flags:
 func main() {
 	fs := flag.NewFlagSet("upstream", flag.ExitOnError)
 	fs.Usage = func() { fmt.Fprint(fs.Output(), usage); fs.PrintDefaults() }
-	all := fs.Bool("all", false, "run also the rolling-update specs and those that are known to fail: a quarter of an hour")
+	all := fs.Bool("all", false, "run also the rolling-update specs and those that are known to fail, if there are any: a quarter of an hour")
 	direct := fs.Bool("direct", false, "run every spec with pods as targets: directAccess is true in the controller's cloud config")
 	focus := fs.String("focus", "", "run only the specs that this regular expression matches, in one process")
 	proxy := cluster.NodeAgent
