@@ -77,7 +77,7 @@ test-unit: packages ## Pure parts, the real SDK against the simulated CLB, packe
 test-lab: ## A real cluster: Services, packets, source addresses, crashes, the chart, what clients lose (PROXY=kube-proxy: without our node agent).
 	@$(LAB) build --product
 	@before="$$($(LAB) list)"; \
-	(cd lab && CLBSYNC_E2E_PROXY=$(PROXY) go test -vet=off -timeout 25m $$(go list ./... | grep -v -e /lab/churn -e /lab/install) && go test -vet=off -count=1 -p 1 -timeout 25m ./install ./churn); \
+	(cd lab && CLBSYNC_E2E_PROXY=$(PROXY) go test -vet=off -count=1 -timeout 25m $$(go list ./... | grep -v -e /lab/churn -e /lab/install) && go test -vet=off -count=1 -p 1 -timeout 25m ./install ./churn); \
 	if [[ "$$before" == "there is no lab" ]]; then $(LAB) check-clean; else echo "other labs were running before: not looking for traces"; fi
 
 .PHONY: install-test
