@@ -176,3 +176,31 @@ func TestFetchRefusesAnotherPackageThanListed(t *testing.T) {
 		t.Errorf("got %v, want the package with its checksum", list)
 	}
 }
+
+// aptGet does as apt-get download does: a package that lies where it is started is not named, and not fetched.
+const aptGet = `#!/bin/sh
+case "$*" in
+*" update") ;;
+*"--print-uris download netbase") [ -e netbase_6.4_all.deb ] || echo "'mirror:/pool/netbase_6.4_all.deb' netbase_6.4_all.deb 12800 " ;;
+*" download netbase=6.4"*) echo content > netbase_6.4_all.deb ;;
+*) echo "unexpected: $*" >&2; exit 100 ;;
+esac
+`
+
+// A release asks anew for what an earlier build has fetched.
+func TestFetchAsksAnewForWhatIsThere(t *testing.T) {
+	bin := t.TempDir()
+	if err := os.WriteFile(filepath.Join(bin, "apt-get"), []byte(aptGet), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	store := Store(t.TempDir())
+	first, err := store.Fetch(t.Context(), Request{Arch: "amd64", Alone: []string{"netbase"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := store.Fetch(t.Context(), Request{Arch: "amd64", Alone: []string{"netbase"}, Fresh: true})
+	if err != nil || len(first) != 1 || !slices.Equal(first, again) {
+		t.Errorf("first %v, and asked anew %v, %v; want the same package twice", first, again, err)
+	}
+}

@@ -68,7 +68,7 @@ type apt struct{ root, arch string }
 func (a apt) debs() string { return filepath.Join(a.root, "debs") }
 
 func (a apt) prepare() (unlock func(), err error) {
-	for _, dir := range []string{"debs", "state/lists/partial", "cache/archives/partial", "chosen"} {
+	for _, dir := range []string{"debs", "choosing", "state/lists/partial", "cache/archives/partial", "chosen"} {
 		if err := os.MkdirAll(filepath.Join(a.root, dir), 0o755); err != nil {
 			return nil, err
 		}
@@ -95,6 +95,10 @@ func (a apt) prepare() (unlock func(), err error) {
 
 // get runs apt-get in the directory of packages.
 func (a apt) get(ctx context.Context, args ...string) (string, error) {
+	return a.getIn(ctx, a.debs(), args...)
+}
+
+func (a apt) getIn(ctx context.Context, dir string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "apt-get", append([]string{
 		"-q", "-y",
 		"-o", "Dir::State=" + filepath.Join(a.root, "state"),
@@ -109,7 +113,7 @@ func (a apt) get(ctx context.Context, args ...string) (string, error) {
 		"-o", "Acquire::Languages=none",
 		"-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
 	}, args...)...)
-	cmd.Dir = a.debs()
+	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C")
 	var out, complaints bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaints
@@ -150,7 +154,9 @@ func (a apt) choose(ctx context.Context, r Request) (List, error) {
 		if len(part.names) == 0 {
 			continue
 		}
-		out, err := a.get(ctx, append([]string{"--print-uris", part.command}, part.names...)...)
+		// In a directory that stays empty: apt-get prints no URI for a package that is where it is started, and one that was
+		// fetched once could not be chosen again.
+		out, err := a.getIn(ctx, filepath.Join(a.root, "choosing"), append([]string{"--print-uris", part.command}, part.names...)...)
 		if err != nil {
 			return nil, err
 		}
