@@ -44,20 +44,23 @@ build: ## The programs, into bin/.
 images: ## The container images, for amd64 and arm64, with no container engine, into bin/images/ (on Debian; IMAGES_FLAGS="-arch amd64").
 	@go run ./images/build $(IMAGES_FLAGS)
 
-# What a release consists of. The chart takes its version from the tag, and so do the images that it names.
+# What a release consists of. The chart takes its version from the tag, and so do the images that it names. Helm takes no commit for a
+# version: without a tag, as in a try, it is a prerelease of nothing.
+CHART_VERSION = $(if $(filter v%,$(VERSION)),$(VERSION:v%=%),0.0.0-g$(VERSION))
+
 .PHONY: dist
 dist: ## All that a release has, into dist/: images with SBOMs, the chart, kubectl-clb for each system, checksums.
 	@rm -rf dist && mkdir -p dist
 	go run ./images/build -fresh -version $(VERSION) -out dist
-	go tool -modfile=go.tool.mod helm package charts/clbsync --version $(VERSION:v%=%) --app-version $(VERSION) --destination dist
-	@if [ -d cmd/kubectl-clb ]; then for target in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64; do \
+	go tool -modfile=go.tool.mod helm package charts/clbsync --version $(CHART_VERSION) --app-version $(VERSION) --destination dist
+	@for target in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64; do \
 	  os=$${target%/*} arch=$${target#*/} out=kubectl-clb_$${target%/*}_$${target#*/}; [ $$os != windows ] || out=$$out.exe; \
-	  GOOS=$$os GOARCH=$$arch go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o dist/$$out ./cmd/kubectl-clb; done; fi
+	  GOOS=$$os GOARCH=$$arch go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o dist/$$out ./cmd/kubectl-clb; done
 	@cd dist && rm -f SHA256SUMS && sha256sum -- * > SHA256SUMS
 
 .PHONY: update
 update: ## Rewrite golden files and the reference pages that come out of the code.
-	go test ./lbsync/... ./provider/... ./charts/... ./internal/manual ./internal/kubectl -update
+	go test ./lbsync/... ./provider/... ./charts/... ./internal/manual ./internal/kubectl ./examples -update
 
 ##@ Hold it to its word
 
