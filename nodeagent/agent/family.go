@@ -42,8 +42,8 @@ type family struct {
 	digests iptables.Digests
 	// looked is what the kernel has, if disturbed has just found out.
 	looked   *chains.Saved
-	readTook time.Duration   // the last time that all rules were read
-	sets     map[string]bool // address sets that exist
+	readTook time.Duration        // the last time that all rules were read
+	sets     map[string]time.Time // address sets that exist, and since when no rule has named each; zero while one does
 	udp      conntrack.Ports
 	// flowsDue: the last clean-up of UDP flows saw only part of them.
 	flowsDue bool
@@ -58,7 +58,7 @@ type family struct {
 func newFamily(runner iptables.Runner, options chains.Options, m *metrics, snapshot func() (nodeagent.Snapshot, nodeagent.Settings)) *family {
 	return &family{
 		runner: runner, options: options, metrics: m, snapshot: snapshot, wake: make(chan struct{}, 1),
-		model: nodeagent.NewModel(runner.Family), renderer: chains.NewRenderer(options), sets: map[string]bool{},
+		model: nodeagent.NewModel(runner.Family), renderer: chains.NewRenderer(options), sets: map[string]time.Time{},
 	}
 }
 
@@ -260,10 +260,11 @@ func (f *family) readBack(ctx context.Context, saved *chains.Saved) (err error) 
 		if err != nil {
 			return fmt.Errorf("read back: %w", err)
 		}
-		f.sets = map[string]bool{}
+		found := map[string]time.Time{}
 		for _, set := range sets {
-			f.sets[set] = true
+			found[set] = f.sets[set]
 		}
+		f.sets = found
 	}
 	return nil
 }
@@ -272,11 +273,11 @@ func (f *family) readBack(ctx context.Context, saved *chains.Saved) (err error) 
 func (f *family) apply(ctx context.Context, change chains.Change) error {
 	wanted := f.renderer.Text().Sets
 	for set := range wanted {
-		if !f.sets[set] {
+		if _, exists := f.sets[set]; !exists {
 			if err := f.runner.CreateSet(set); err != nil {
 				return err
 			}
-			f.sets[set] = true
+			f.sets[set] = time.Time{}
 		}
 	}
 	if !change.Empty() {
@@ -290,13 +291,28 @@ func (f *family) apply(ctx context.Context, change chains.Change) error {
 		}
 		f.seen = after
 	}
-	for set := range f.sets {
-		// The kernel may hold a set a moment longer than the rules that named it; the next sync tries again.
-		if !wanted[set] && f.runner.DestroySet(set) == nil {
+	f.destroySets(wanted, time.Now())
+	return nil
+}
+
+// destroySets destroys the sets that no rule has named for long enough. The kernel may hold one a while longer still.
+func (f *family) destroySets(wanted map[string]bool, now time.Time) {
+	resting := false
+	for set, since := range f.sets {
+		switch {
+		case wanted[set]:
+			f.sets[set] = time.Time{}
+		case since.IsZero():
+			f.sets[set], resting = now, true
+		case now.Sub(since) >= iptables.SetRest && f.runner.DestroySet(set) == nil:
 			delete(f.sets, set)
+		default:
+			resting = true
 		}
 	}
-	return nil
+	if resting {
+		time.AfterFunc(iptables.SetRest, f.nudge)
+	}
 }
 
 // forgetFlows removes stale UDP flows if the endpoints of UDP ports have changed. That it did not get through is no

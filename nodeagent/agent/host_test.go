@@ -168,6 +168,7 @@ func TestPageOfPrograms(t *testing.T) {
 		t.Fatal(err)
 	}
 	check := strings.ReplaceAll(asked(append([]string{"check"}, api...)...), strings.TrimSpace(string(comm))+" (pid", "prometheus (pid")
+	nettest.Until(t, 20*time.Second, "the address sets of the agent's first probes are gone", func() bool { return len(addressSets(t, n1)) == 0 })
 	a.Kill()
 	cleanup := asked("cleanup")
 	if left := textTime.ReplaceAllString(n1.Run(t, "iptables-nft-save"), ""); strings.Contains(left, chainsPrefix) {

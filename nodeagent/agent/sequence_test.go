@@ -19,6 +19,7 @@ import (
 	"github.com/clbsync/clbsync/nodeagent"
 	"github.com/clbsync/clbsync/nodeagent/internal/nettest"
 	"github.com/clbsync/clbsync/nodeagent/internal/rig"
+	"github.com/clbsync/clbsync/nodeagent/iptables"
 	"github.com/clbsync/clbsync/nodeagent/iptables/chains"
 )
 
@@ -293,4 +294,39 @@ func TestExplainAndCheckOnANode(t *testing.T) {
 	if err == nil || !strings.Contains(out, "a rule of others uses mark bit 0x2000") || !strings.Contains(out, "mode standalone") {
 		t.Errorf("check says nothing of the mark that another rule uses: %v\n%s", err, out)
 	}
+}
+
+// The address set of an endpoint goes with the Service, and nobody who reads the rules meanwhile is told that it does not exist.
+func TestAddressSetsGoUnnoticed(t *testing.T) {
+	for _, variant := range []string{"legacy", "nft"} {
+		t.Run(variant, func(t *testing.T) {
+			s := newScene(t, variant, func(svc *corev1.Service) { svc.Spec.SessionAffinity = corev1.ServiceAffinityClientIP })
+			n1 := s.Nodes["n1"]
+			s.put(false, "p1a rs")
+			s.becomes(t, "tcp4", "p1a<-n1")
+			if len(addressSets(t, n1)) == 0 {
+				t.Fatal("affinity without an address set")
+			}
+			s.API.Delete(s.Service("web", nodePort, false, nil, s.mods...)...)
+			nettest.Until(t, 20*time.Second, "no address set is left", func() bool {
+				n1.Run(t, "iptables-"+variant+"-save", "-t", "nat")
+				return len(addressSets(t, n1)) == 0
+			})
+		})
+	}
+}
+
+// addressSets returns the names of the agent's address sets of both families.
+func addressSets(t *testing.T, n *rig.Machine) (names []string) {
+	t.Helper()
+	n.Do(func() {
+		for _, family := range iptables.Families {
+			sets, err := iptables.Runner{Family: family}.Sets(t.Context())
+			if err != nil {
+				t.Error(err)
+			}
+			names = append(names, sets...)
+		}
+	})
+	return names
 }

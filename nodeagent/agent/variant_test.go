@@ -3,14 +3,12 @@
 package agent_test
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/clbsync/clbsync/nodeagent/internal/nettest"
-	"github.com/clbsync/clbsync/nodeagent/iptables"
 )
 
 // An agent that comes back with the other variant, since kubelet has left its hint by then, say, must not leave its old
@@ -40,17 +38,7 @@ func TestVariantChanges(t *testing.T) {
 	if out := n1.Run(t, s.binary, "cleanup"); !strings.Contains(out, "address sets removed") {
 		t.Errorf("cleanup tells of no address sets:\n%s", out)
 	}
-	var sets []string
-	n1.Do(func() {
-		for _, family := range iptables.Families {
-			names, err := iptables.Runner{Family: family, Variant: iptables.NFT}.Sets(context.Background())
-			if err != nil {
-				t.Error(err)
-			}
-			sets = append(sets, names...)
-		}
-	})
-	if ours("nft") || ours("legacy") || len(sets) > 0 {
+	if sets := addressSets(t, n1); ours("nft") || ours("legacy") || len(sets) > 0 {
 		t.Errorf("cleanup has left rules in nft (%v), in legacy (%v), or address sets %v", ours("nft"), ours("legacy"), sets)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"os/exec"
+	"time"
 
 	"github.com/clbsync/clbsync/nodeagent/iptables/chains"
 )
@@ -36,11 +37,16 @@ func (r Runner) RemoveChains(ctx context.Context) (removed int, err error) {
 }
 
 // RemoveSets removes the address sets that are ours in this family, and returns how many. The chains that refer to them
-// must have been removed, in both variants.
+// must have been removed, in both variants. Where there are any, it takes SetRest.
 func (r Runner) RemoveSets(ctx context.Context) (removed int, err error) {
 	sets, err := r.Sets(ctx)
-	if err != nil {
+	if err != nil || len(sets) == 0 {
 		return 0, nil // a kernel without address sets has none of ours
+	}
+	select {
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case <-time.After(SetRest):
 	}
 	var errs []error
 	for _, set := range sets {

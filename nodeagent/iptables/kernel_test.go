@@ -306,6 +306,39 @@ func TestProbesWorkAndLeaveNothing(t *testing.T) {
 	})
 }
 
+// Whoever reads rules while an agent begins gets them.
+func TestProbeDisturbsNoReader(t *testing.T) {
+	for _, variant := range []Variant{Legacy, NFT} {
+		t.Run(string(variant), func(t *testing.T) {
+			t.Setenv("XTABLES_LOCKFILE", filepath.Join(t.TempDir(), "lock"))
+			node, r := nettest.New(t, "node"), Runner{Family: corev1.IPv4Protocol, Variant: variant}
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				node.Do(func() {
+					for range 50 {
+						if err := r.SetsWork(context.Background()); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}()
+			node.Do(func() {
+				for {
+					select {
+					case <-done:
+						return
+					default:
+						if _, err := r.Save(context.Background(), false); err != nil {
+							t.Error(err)
+						}
+					}
+				}
+			})
+		})
+	}
+}
+
 func TestExamineAndChoose(t *testing.T) {
 	hint := "*mangle\n:KUBE-IPTABLES-HINT - [0:0]\nCOMMIT\n"
 	serving := "*nat\n:KUBE-SERVICES - [0:0]\n:KUBE-NODEPORTS - [0:0]\n-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS\nCOMMIT\n"

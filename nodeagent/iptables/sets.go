@@ -62,14 +62,19 @@ func (r Runner) Sets(context.Context) ([]string, error) {
 	return names, nil
 }
 
-// SetsWork tells whether the kernel has address sets and rules can refer to them.
+// SetRest is how long a set outlives the last rule that named it. iptables-legacy-save copies the rules out of the kernel and
+// then asks for the name of each set in them: where the set has gone in between, whoever reads rules just then, such as
+// kube-proxy, gets an error (exit 2, "Set with index 0 in kernel doesn't exist") in place of the table.
+const SetRest = 2 * time.Second
+
+// SetsWork tells whether the kernel has address sets and rules can refer to them. It leaves an empty set of ours behind, to be
+// destroyed after SetRest as any other that no rule names.
 func (r Runner) SetsWork(ctx context.Context) error {
 	name := chains.Prefix + "TEST-" + string(r.Family)
 	if err := r.CreateSet(name); err != nil {
 		return err
 	}
-	err := r.takes(ctx, name, fmt.Sprintf("-m set --match-set %s src -j SET --add-set %s src --exist --timeout 1", name, name))
-	return errors.Join(err, r.destroySoon(ctx, name))
+	return r.takes(ctx, name, fmt.Sprintf("-m set --match-set %s src -j SET --add-set %s src --exist --timeout 1", name, name))
 }
 
 // ComparingWorks tells whether rules can compare a packet's two addresses.
