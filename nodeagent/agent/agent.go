@@ -151,6 +151,10 @@ func (a *Agent) hostSettings(ctx context.Context) nodeagent.Settings {
 	return s
 }
 
+// commentsMost is up to how many NodePorts the rules of iptables-legacy name their Services: as many as cost an update nothing
+// that anybody would notice. Above, explain and check still name them.
+const commentsMost = 1000
+
 func (a *Agent) makeFamilies(ctx context.Context) error {
 	var errs []error
 	for _, ip := range []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol} {
@@ -161,6 +165,9 @@ func (a *Agent) makeFamilies(ctx context.Context) error {
 			continue
 		}
 		options := chains.Options{Mark: a.config.Mark}
+		if runner.Variant == iptables.Legacy {
+			options.CommentsMost = commentsMost
+		}
 		if err := runner.SetsWork(ctx); err != nil {
 			klog.FromContext(ctx).Error(err, "Client affinity is limited to 100 clients per endpoint: the kernel has no address sets", "family", ip)
 			options.Recent = true

@@ -166,7 +166,7 @@ func (f *family) sync(ctx context.Context) error {
 	due := f.pending
 	f.pending = time.Time{}
 	f.mu.Unlock()
-	err := f.program(ctx)
+	err := f.program(ctx, false)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err == nil {
@@ -177,7 +177,9 @@ func (f *family) sync(ctx context.Context) error {
 	return err
 }
 
-func (f *family) program(ctx context.Context) error {
+// program does it. anew: all rules are other than before because of the node's settings or the number of NodePorts, so that what
+// the kernel has is no trace of another program.
+func (f *family) program(ctx context.Context, anew bool) error {
 	start := time.Now()
 	snapshot, settings := f.snapshot()
 	kind, repairing := "delta", false
@@ -189,13 +191,13 @@ func (f *family) program(ctx context.Context) error {
 		} else if err := f.readBack(ctx, &saved); err != nil {
 			return err
 		}
-		repairing = f.ready() && !chains.Diff(saved, f.renderer.Text()).Empty()
+		repairing = !anew && f.ready() && !chains.Diff(saved, f.renderer.Text()).Empty()
 	}
 	services := f.model.Desired(snapshot)
 	change, known := f.renderer.Update(nodeagent.NewRules(f.runner.Family, services, settings))
-	if kind == "delta" && !known { // the settings have changed
+	if kind == "delta" && !known {
 		f.inStep = false
-		return f.program(ctx)
+		return f.program(ctx, true)
 	}
 	if kind == "full" {
 		change = chains.Diff(saved, f.renderer.Text())

@@ -55,13 +55,15 @@ func goldenRules(family corev1.IPFamily) nodeagent.Rules {
 		return p
 	}
 	cluster, local, faraway, none := port("cluster", corev1.ProtocolTCP, 30001), port("local", corev1.ProtocolTCP, 30002), port("faraway", corev1.ProtocolTCP, 30003), port("none", corev1.ProtocolTCP, 31000)
+	alone := port("alone", corev1.ProtocolTCP, 30004)
+	alone.Local, alone.ClusterEndpoints, alone.LocalEndpoints = true, []netip.AddrPort{here}, []netip.AddrPort{here}
 	local.Local, local.LocalEndpoints = true, []netip.AddrPort{here}
 	faraway.Local, faraway.ClusterEndpoints = true, []netip.AddrPort{away}
 	none.ClusterEndpoints = nil
 	sticky, sctp := port("sticky", corev1.ProtocolUDP, 30001), port("signalling", corev1.ProtocolSCTP, 30001)
 	sticky.Affinity = 3 * time.Hour
 	return nodeagent.NewRules(family, nodeagent.Services{
-		Ports:  []nodeagent.ServicePort{sctp, cluster, local, faraway, none, sticky},
+		Ports:  []nodeagent.ServicePort{sctp, cluster, local, faraway, alone, none, sticky},
 		Health: []nodeagent.HealthPort{{Port: 32000}, {Port: 32001}},
 	}, nodeagent.Settings{
 		Pods:      nodeagent.PodTraffic{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:244::/32")}},

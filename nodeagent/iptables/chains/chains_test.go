@@ -243,10 +243,14 @@ func randomServices(r *rand.Rand, family corev1.IPFamily) []nodeagent.ServicePor
 	return ports
 }
 
+var twoCIDRs = nodeagent.PodTraffic{CIDRs: []netip.Prefix{
+	netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("fd00:244:1::/48"), netip.MustParsePrefix("10.244.2.0/24"), netip.MustParsePrefix("fd00:244:2::/48"),
+}}
+
 func randomSettings(r *rand.Rand) nodeagent.Settings {
 	s := settings
 	s.Localhost, s.Forward, s.DropInvalid = r.IntN(2) == 0, r.IntN(2) == 0, r.IntN(2) == 0
-	s.Pods = []nodeagent.PodTraffic{s.Pods, {}, {Interface: "cbr0"}, {InterfacePrefix: "veth"}}[r.IntN(4)]
+	s.Pods = []nodeagent.PodTraffic{s.Pods, {}, {Interface: "cbr0"}, {InterfacePrefix: "veth"}, twoCIDRs}[r.IntN(5)]
 	return s
 }
 
@@ -263,6 +267,7 @@ func packets(family corev1.IPFamily) []nodeagent.Packet {
 		{Source: node, Destination: node, SourceIsNode: true, DestinationIsNode: true},
 		{Source: loopback, Destination: loopback, SourceIsNode: true, DestinationIsNode: true},
 		{Source: v("10.244.1.10", "fd00:244:1::10"), Destination: node, Interface: "veth1", DestinationIsNode: true},
+		{Source: v("10.244.1.1", "fd00:244:1::1"), Destination: node, SourceIsNode: true, DestinationIsNode: true}, // the bridge of this node's pods
 		{Source: v("10.244.2.99", "fd00:244:2::99"), Destination: node, Interface: "cbr0", DestinationIsNode: true},
 		{Source: v("192.168.0.100", "fd00::100"), Destination: v("192.168.0.12", "fd00::12"), Interface: "eth0"},
 	}

@@ -9,7 +9,7 @@
 //
 //	nat PREROUTING, OUTPUT ─► CLBN-NAT ─ to this node? ─► CLBN-NP ─► CLBN-NP-T7 ─► CLBN-NP-T75 ─ port ─► CLBN-EXT-H
 //	   CLBN-EXT-H ─ random ─► DNAT to an endpoint; under policy Local to one here, and
-//	      from pods and from this node ─► CLBN-CLU-H ─ random ─► DNAT to any
+//	      from pods and from this node ─► CLBN-CLU-H ─ random ─► DNAT to any, where those are others
 //	      with client affinity ─ known or random ─► CLBN-EP-E (remember the client) ─► DNAT
 //	nat POSTROUTING ─► CLBN-POST ─ marked by CLBN-MASQ, or from an endpoint to itself ─► MASQUERADE
 //	filter INPUT ─► CLBN-INPUT ─► CLBN-HC (health ports: ACCEPT), CLBN-NOEP (no endpoints: CLBN-DROP, CLBN-REJECT)

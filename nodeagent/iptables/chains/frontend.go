@@ -27,8 +27,12 @@ type fragment struct {
 	seen     uint64 // the last update that had it
 }
 
-func newFragment(f nodeagent.Frontend, pods nodeagent.PodTraffic, options Options) *fragment {
+func newFragment(f nodeagent.Frontend, pods nodeagent.PodTraffic, options Options, bare bool) *fragment {
 	n := &fragment{frontend: f, chains: map[Chain][]string{}}
+	comment := comment
+	if bare {
+		comment = func(string) string { return "" }
+	}
 	if len(f.Steps) > 0 {
 		n.dispatch = comment(f.Name.String()) + " -g " + ExternalChain(f.Name)
 		n.addExternal(pods, options)
@@ -46,6 +50,11 @@ func newFragment(f nodeagent.Frontend, pods nodeagent.PodTraffic, options Option
 // addExternal writes the chain in which packets arrive. The endpoints for everybody stand in it; those that only some
 // sources get are a chain beside it.
 func (n *fragment) addExternal(pods nodeagent.PodTraffic, options Options) {
+	external := Chain{"nat", ExternalChain(n.frontend.Name)}
+	if rules := n.inOneChain(pods, options); rules != nil {
+		n.chains[external] = rules
+		return
+	}
 	var rules []string
 	for _, step := range n.frontend.Steps {
 		for _, from := range sources(step.From, pods) {
@@ -62,7 +71,32 @@ func (n *fragment) addExternal(pods nodeagent.PodTraffic, options Options) {
 			rules = append(rules, from+"-j "+pool)
 		}
 	}
-	n.chains[Chain{"nat", ExternalChain(n.frontend.Name)}] = rules
+	n.chains[external] = rules
+}
+
+// inOneChain returns the rules of a Local frontend whose clients outside get the same endpoints as those inside, or none: a Service
+// with one pod is the one or the other on every node. Then nobody needs a chain beside it, and what is left to tell is who
+// is masqueraded. nil: the frontend is another, or pods cannot be told in one condition.
+func (n *fragment) inOneChain(pods nodeagent.PodTraffic, options Options) []string {
+	f := n.frontend
+	none := f.Otherwise == nodeagent.Drop
+	if len(f.Steps) == 1 && !none || !none && !equal(f.Local, f.Cluster) {
+		return nil
+	}
+	notPods := ""
+	if f.Steps[0].From == nodeagent.Pods {
+		conditions := sources(nodeagent.Pods, pods)
+		if len(conditions) != 1 || conditions[0] == "" {
+			return nil
+		}
+		notPods = "! " + conditions[0]
+	}
+	var rules []string
+	if none {
+		rules = append(rules, notPods+"-m addrtype ! --src-type LOCAL -j RETURN")
+	}
+	rules = append(rules, notPods+"-m addrtype --src-type LOCAL -j "+Masq.Name)
+	return append(rules, n.balance(f.Cluster, options)...)
 }
 
 // addEndpoints writes the chains of endpoints that need one.

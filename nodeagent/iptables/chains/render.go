@@ -21,6 +21,10 @@ type Options struct {
 	// Recent keeps client affinity in the kernel's "recent" lists instead of address sets. A list forgets all
 	// but its last 100 clients: for kernels without ipset only.
 	Recent bool
+	// CommentsMost is up to how many NodePorts the rules name the Service in a comment; 0 sets no bound. With iptables-legacy each
+	// comment is 288 bytes that every update copies out of the kernel and back, a seventh of the table. kube-proxy leaves its
+	// comments out above a thousand endpoints.
+	CommentsMost int
 }
 
 // The chains with fixed names.

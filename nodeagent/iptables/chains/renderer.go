@@ -19,6 +19,7 @@ type Renderer struct {
 	family    corev1.IPFamily
 	settings  nodeagent.Settings
 	fragments map[nodeagent.ServicePortName]*fragment
+	bare      bool // no comments: there are too many NodePorts
 	trees     map[Chain]*tree
 	text      Text
 	round     uint64
@@ -31,11 +32,12 @@ func NewRenderer(options Options) *Renderer { return &Renderer{options: options}
 func (r *Renderer) Text() Text { return r.text }
 
 // Update renders the rules and returns the change from those of the Update before. known is false when that cannot be
-// told: for the first rules, and when the settings have changed. Then the change is empty, and Diff finds it.
+// told: for the first rules, when the settings have changed, and when comments come or go. Then the change is empty, and Diff finds it.
 func (r *Renderer) Update(rules nodeagent.Rules) (change Change, known bool) {
 	r.round++
-	if known = r.text.Chains != nil && r.family == rules.Family && reflect.DeepEqual(r.settings, rules.Settings); !known {
-		r.family, r.settings = rules.Family, rules.Settings
+	bare := r.options.CommentsMost > 0 && len(rules.Frontends) > r.options.CommentsMost
+	if known = r.text.Chains != nil && r.family == rules.Family && r.bare == bare && reflect.DeepEqual(r.settings, rules.Settings); !known {
+		r.family, r.settings, r.bare = rules.Family, rules.Settings, bare
 		r.fragments, r.trees = map[nodeagent.ServicePortName]*fragment{}, map[Chain]*tree{NodePorts: {}, NoEP: {}, Health: {}}
 		r.text = Text{Chains: map[Chain][]string{}, Sets: map[string]bool{}}
 		r.text.addHost(rules, r.options)
@@ -99,7 +101,7 @@ func (r *Renderer) updateFrontends(rules nodeagent.Rules, before map[Chain][]str
 			if n != nil {
 				remove(n)
 			}
-			n = newFragment(f, rules.Settings.Pods, r.options)
+			n = newFragment(f, rules.Settings.Pods, r.options, r.bare)
 			r.fragments[f.Name] = n
 			fresh = append(fresh, n)
 		}

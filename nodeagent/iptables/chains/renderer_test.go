@@ -17,7 +17,7 @@ import (
 // Whatever came before, an Update ends in what a new renderer makes of the rules, and its change leads there.
 func TestUpdateEqualsRenderingAnew(t *testing.T) {
 	random := rand.New(rand.NewPCG(2, 8))
-	for _, o := range []Options{options, {Mark: testMark, EndpointChains: true}, {Mark: testMark, Recent: true}} {
+	for _, o := range []Options{options, {Mark: testMark, EndpointChains: true}, {Mark: testMark, Recent: true}, {Mark: testMark, CommentsMost: 20}} {
 		r := NewRenderer(o)
 		ports, set := randomServices(random, corev1.IPv4Protocol), settings
 		kernel := map[Chain][]string{}
@@ -42,6 +42,18 @@ func TestUpdateEqualsRenderingAnew(t *testing.T) {
 				t.Fatalf("round %d: the change is\n%swant\n%s", round, change, full)
 			}
 			kernel = want.Chains
+		}
+	}
+}
+
+// Above the bound no rule for a Service has a comment, at it all have.
+func TestCommentsMost(t *testing.T) {
+	rules := nodeagent.NewRules(corev1.IPv4Protocol, nodeagent.Services{Ports: []nodeagent.ServicePort{
+		port("web", corev1.ProtocolTCP, 30080), port("none", corev1.ProtocolTCP, 30081), port("api", corev1.ProtocolTCP, 30082),
+	}}, settings)
+	for most, want := range map[int]int{0: 3, 2: 0, 3: 3} {
+		if got := strings.Count(Render(rules, Options{Mark: testMark, CommentsMost: most}).String(), "ns/"); got != want {
+			t.Errorf("CommentsMost %d: %d comments for 3 NodePorts, want %d", most, got, want)
 		}
 	}
 }

@@ -141,6 +141,8 @@ func (tr *tracer) target(table, how string, words []string, s state) (stay, leav
 		to := netip.MustParseAddrPort(words[2])
 		masqueraded := s.marked || tr.hairpins() && to.Addr() == tr.packet.Source
 		tr.outcomes[words[2]+map[bool]string{true: "*"}[masqueraded]] += s.probability
+	case name == "RETURN":
+		return nil, []state{s}
 	case name == "DROP", name == "REJECT", name == "ACCEPT":
 		tr.outcomes[strings.ToLower(name)] += s.probability
 	default:
