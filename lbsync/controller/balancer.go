@@ -33,7 +33,7 @@ func (c *Controller) Ensure(ctx context.Context, svc *corev1.Service) (*corev1.L
 // Get reads what the status of the Service should be, and whether there is a CLB of the Service, be it
 // half-created or half-deleted.
 func (c *Controller) Get(ctx context.Context, svc *corev1.Service) (*corev1.LoadBalancerStatus, bool, error) {
-	cloud, err := c.cloudOf(svc)
+	cloud, err := c.cloudOf(ctx, svc)
 	if err != nil {
 		return nil, false, err
 	}

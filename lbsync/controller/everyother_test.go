@@ -129,3 +129,56 @@ func TestAnExistingCLBElsewhereIsUsedWhenTheManifestSaysWhere(t *testing.T) {
 		l.want("finalizers", len(l.service("vpc").Finalizers)+len(l.service("region").Finalizers), 0)
 	})
 }
+
+// What somebody writes over the note of the region while no controller runs makes no second CLB and forgets none.
+func TestARegionThatWasWrittenOver(t *testing.T) {
+	for name, over := range map[string]map[string]string{
+		"the note is gone":                         {annotation.Region: ""},
+		"another region is noted":                  {annotation.Region: "ap-beijing"},
+		"another region is asked for":              {annotation.CrossRegion: "ap-beijing"},
+		"none is asked for, as in an old manifest": {annotation.CrossRegion: ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inAccount(t, elsewhere, func(tr *trial) {
+				l := &tried{trial: tr, every: every{endpoints: podsAt(1, 2)}}
+				reachRegions(l)
+				bought := func() (ids []string) {
+					state, err := l.sim.State(l.Context())
+					if err != nil {
+						l.Fatal(err)
+					}
+					for _, lb := range state.LoadBalancers {
+						if lb.Tags[lbsync.TagCluster] == "cls-demo" {
+							ids = append(ids, lb.ID)
+						}
+					}
+					return ids
+				}
+				stop := l.begin()
+				l.put(kubetest.Slice("far", podsAt(1, 2)...))
+				l.put(kubetest.Service("far", kubetest.Annotation(annotation.CrossRegion, "ap-shanghai")))
+				l.pass(time.Minute)
+				before := bought()
+				l.want("CLBs", len(before), 1)
+				for _, what := range []string{"goes on", "is deleted"} {
+					stop()
+					for key, value := range over {
+						l.edit("far", annotate(key, value))
+					}
+					if what == "is deleted" {
+						l.delete("far")
+					}
+					stop = l.begin()
+					l.pass(5 * time.Minute)
+					if what == "goes on" {
+						l.want("CLBs", bought(), before)
+						l.want("region that is noted", l.service("far").Annotations[annotation.Region], "ap-shanghai")
+					}
+				}
+				stop()
+				l.want("CLBs in the end", len(bought()), 0)
+				l.want("finalizers", len(l.service("far").Finalizers), 0)
+			})
+		})
+	}
+}

@@ -43,7 +43,7 @@ func (c *Controller) Examine(ctx context.Context, service types.NamespacedName) 
 	}
 	r := newState()
 	defer r.clear()
-	if r.cloud, err = c.cloudOf(svc); err != nil {
+	if r.cloud, err = c.cloudOf(ctx, svc); err != nil {
 		return lbsync.Finding{Failure: err}, nil
 	}
 	if k := keyOf(svc); shared(k) {

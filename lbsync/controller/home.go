@@ -4,6 +4,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -83,22 +84,54 @@ func (c *Controller) owner(svc *corev1.Service) lbsync.Owner {
 
 // cloudNow returns the cloud of the region in which the CLB of a Service was read, whatever was written over the note of it
 // since, with a manifest of another cluster's Service, say; where none was read, what cloudOf does.
-func (c *Controller) cloudNow(r *state, svc *corev1.Service) (Cloud, error) {
+func (c *Controller) cloudNow(ctx context.Context, r *state, svc *corev1.Service) (Cloud, error) {
 	if r.actual != nil && r.actual.Present {
 		return c.cloudIn(r.actual.Instance.Region)
 	}
-	return c.cloudOf(svc)
+	return c.cloudOf(ctx, svc)
 }
 
 // cloudOf returns the cloud of the region in which the CLB of a Service is, or is to be made: what was noted at its making
-// counts over what its annotation says since.
-func (c *Controller) cloudOf(svc *corev1.Service) (Cloud, error) {
+// counts over what its annotation says since. Where the two differ, one of them may have been written while no controller ran: to
+// believe the wrong one would make a second CLB, or forget the first, and so they are asked.
+func (c *Controller) cloudOf(ctx context.Context, svc *corev1.Service) (Cloud, error) {
 	o, _ := annotation.Parse(svc.Annotations)
-	region := o.CrossRegion
-	if hasFinalizer(svc) && (o.Region != "" || o.LoadBalancerID != "") {
-		region = o.Region
+	if !hasFinalizer(svc) || o.Region == "" && o.LoadBalancerID == "" {
+		return c.cloudIn(o.CrossRegion)
 	}
-	return c.cloudIn(region)
+	first, err := c.cloudIn(o.Region)
+	if err != nil || o.Region == o.CrossRegion {
+		return first, err
+	}
+	regions := []string{o.Region, o.CrossRegion}
+	if o.Region != "" && o.CrossRegion != "" {
+		regions = append(regions, "")
+	}
+	var errs []error // of a region that does not exist, say
+	for _, region := range regions {
+		cloud, err := c.cloudIn(region)
+		if err == nil {
+			var has bool
+			if has, err = c.has(ctx, cloud, svc); has {
+				return cloud, nil
+			}
+		}
+		errs = append(errs, err)
+	}
+	return first, errors.Join(errs...)
+}
+
+// has tells whether the CLB of a Service is in the region of the cloud.
+func (c *Controller) has(ctx context.Context, cloud Cloud, svc *corev1.Service) (bool, error) {
+	if k := keyOf(svc); shared(k) {
+		_, err := cloud.Observe(ctx, k.Name)
+		if lbsync.KindOf(err) == lbsync.NotFound {
+			return false, nil
+		}
+		return err == nil, err
+	}
+	found, err := cloud.Find(ctx, c.owner(svc))
+	return len(found) > 0, err
 }
 
 // cloudIn returns the cloud of a region; "" is the cluster's.

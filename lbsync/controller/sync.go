@@ -30,7 +30,7 @@ func (c *Controller) sync(ctx context.Context, k key, r *state, d due) (again ti
 	}
 	if last := r.service; last != nil && (svc == nil || svc.UID != last.UID) {
 		if r.cloud == nil {
-			if r.cloud, err = c.cloudOf(last); err != nil {
+			if r.cloud, err = c.cloudOf(ctx, last); err != nil {
 				return 0, outcome{err: err}
 			}
 		}
@@ -48,7 +48,7 @@ func (c *Controller) sync(ctx context.Context, k key, r *state, d due) (again ti
 		return 0, out
 	}
 	r.service = svc
-	if r.cloud, err = c.cloudNow(r, svc); err != nil {
+	if r.cloud, err = c.cloudNow(ctx, r, svc); err != nil {
 		return 0, outcome{err: err}
 	}
 	if c.settings.Wants(svc) && (d.retire == nil || d.retire.UID != svc.UID) {
