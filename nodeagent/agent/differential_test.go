@@ -34,6 +34,9 @@ var networks = []string{"tcp4", "udp4", "tcp6", "udp6"}
 // built is the directory of the agent's binary once a test has asked for it.
 var built string
 
+// raced: these tests are built with -race.
+var raced bool
+
 // build builds the agent once for all tests.
 var build = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "clb-node-agent")
@@ -42,7 +45,11 @@ var build = sync.OnceValues(func() (string, error) {
 	}
 	built = dir
 	binary := filepath.Join(dir, "clb-node-agent")
-	out, err := exec.Command("go", "build", "-o", binary, "../../cmd/clb-node-agent").CombinedOutput()
+	args := []string{"build", "-o", binary}
+	if raced {
+		args = append(args, "-race") // the loops that could race are in that program, not in this one
+	}
+	out, err := exec.Command("go", append(args, "../../cmd/clb-node-agent")...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}

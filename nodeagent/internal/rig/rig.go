@@ -11,6 +11,7 @@ package rig
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -275,8 +276,12 @@ func Start(t testing.TB, on *nettest.Namespace, env []string, argv ...string) *P
 	go func() { p.cmd.Wait(); close(p.done) }() //nolint:errcheck // it is killed
 	t.Cleanup(func() {
 		p.Kill()
+		text, err := os.ReadFile(p.log)
+		if bytes.Contains(text, []byte("WARNING: DATA RACE")) {
+			t.Error("the program's race detector has found something")
+		}
 		if t.Failed() {
-			if text, err := os.ReadFile(p.log); err == nil {
+			if err == nil {
 				t.Logf("log of %s on %s:\n%s", filepath.Base(argv[0]), on.Name, text[max(0, len(text)-8000):])
 			}
 		}
