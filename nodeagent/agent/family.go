@@ -44,6 +44,7 @@ type family struct {
 	looked   *chains.Saved
 	readTook time.Duration        // the last time that all rules were read
 	sets     map[string]time.Time // address sets that exist, and since when no rule has named each; zero while one does
+	setsDue  time.Time            // when the loop looks at those again that no rule names
 	udp      conntrack.Ports
 	// flowsDue: the last clean-up of UDP flows saw only part of them.
 	flowsDue bool
@@ -312,7 +313,8 @@ func (f *family) destroySets(wanted map[string]bool, now time.Time) {
 			resting = true
 		}
 	}
-	if resting {
+	if resting && !now.Before(f.setsDue) { // one timer at a time, also where a rule of somebody else holds a set for ever
+		f.setsDue = now.Add(iptables.SetRest)
 		time.AfterFunc(iptables.SetRest, f.nudge)
 	}
 }
