@@ -51,7 +51,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitFailure
 	}
 	defer p.finish()
-	cmd := p.command(stdout) //nolint:contextcheck // it has p.stop, which ends with ctx
+	cmd := p.command(stdout)
 	cmd.SetArgs(args)
 	err = cli.RunNoErrOutput(cmd)
 	p.running.Wait()                    // calls in flight; the controller bounds it
