@@ -92,9 +92,9 @@ func start(ctx context.Context) (end func() error, err error) {
 		return nil, err
 	}
 	stopStock := func() {}
-	end = func() error { stopStock(); return lab.Close() }
+	end = func() error { stopStock(); return lab.Close() } //nolint:contextcheck // what was made goes, also after ctx has ended
 	if err := lab.StopController(ctx); err != nil {
-		return nil, errors.Join(err, end()) //nolint:contextcheck // what was made goes, also after ctx has ended
+		return nil, errors.Join(err, end())
 	}
 	if err := startAlone(ctx); err != nil {
 		return nil, errors.Join(err, end())
