@@ -30,7 +30,7 @@ var fixed = []struct {
 		return p.InternetAccessible.InternetChargeType
 	})},
 	{name: "VipIsp", text: ofOrder(func(p *Order) string { return p.VipIsp })},
-	{name: "SlaType", text: ofOrder(func(p *Order) string { return p.SlaType })},
+	{name: "SlaType", text: ofOrder(func(p *Order) string { return p.SLAType })},
 	{name: "Egress", text: ofOrder(func(p *Order) string { return p.Egress })},
 	{name: "ProjectId", text: ofOrder(func(p *Order) string {
 		if p.ProjectID == nil {

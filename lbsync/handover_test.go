@@ -156,17 +156,17 @@ type faulty struct {
 	wrong string // the host that is refused as a target; "": none
 }
 
-func (f faulty) halfway(changes []Change, call func(context.Context, string, []Change) error) error {
+func (f faulty) halfway(ctx context.Context, changes []Change, call func(context.Context, string, []Change) error) error {
 	if f.often == 0 || f.r.IntN(f.often) > 0 {
-		return call(context.Background(), "", changes)
+		return call(ctx, "", changes)
 	}
-	if err := call(context.Background(), "", changes[:f.r.IntN(len(changes)+1)]); err != nil {
+	if err := call(ctx, "", changes[:f.r.IntN(len(changes)+1)]); err != nil {
 		return err
 	}
 	return errFault
 }
 
-func (f faulty) Register(_ context.Context, _ string, changes []Change) error {
+func (f faulty) Register(ctx context.Context, _ string, changes []Change) error {
 	var refused Refusals
 	var rest []Change
 	for _, c := range changes {
@@ -176,18 +176,18 @@ func (f faulty) Register(_ context.Context, _ string, changes []Change) error {
 			rest = append(rest, c)
 		}
 	}
-	if err := f.halfway(rest, f.fakeCloud.Register); err != nil || len(refused) == 0 {
+	if err := f.halfway(ctx, rest, f.fakeCloud.Register); err != nil || len(refused) == 0 {
 		return err
 	}
 	return refused
 }
 
-func (f faulty) Reweight(_ context.Context, _ string, changes []Change) error {
-	return f.halfway(changes, f.fakeCloud.Reweight)
+func (f faulty) Reweight(ctx context.Context, _ string, changes []Change) error {
+	return f.halfway(ctx, changes, f.fakeCloud.Reweight)
 }
 
-func (f faulty) Deregister(_ context.Context, _ string, changes []Change) error {
-	return f.halfway(changes, f.fakeCloud.Deregister)
+func (f faulty) Deregister(ctx context.Context, _ string, changes []Change) error {
+	return f.halfway(ctx, changes, f.fakeCloud.Deregister)
 }
 
 func (f faulty) CreateListeners(ctx context.Context, lb string, listeners []Listener) ([]string, error) {

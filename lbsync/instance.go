@@ -42,12 +42,18 @@ type Instance struct {
 	Attributes
 }
 
-// What an order of a CLB consists of, in CLB's own words.
 type (
-	Order          = annotation.CreateParameters
+	// Order is what CLB takes only when a CLB is created, in CLB's own words.
+	Order = annotation.CreateParameters
+
+	// InternetAccess is the part of an order that says how a public CLB is connected and billed.
 	InternetAccess = annotation.InternetAccessible
-	SnatIP         = annotation.SnatIP
-	Tag            = annotation.Tag
+
+	// SnatIP is an address that an order asks for.
+	SnatIP = annotation.SnatIP
+
+	// Tag is a tag that an order asks for.
+	Tag = annotation.Tag
 )
 
 // Attributes are the settings of a CLB that are changed in place, and only on a CLB whose tags prove that it is ours. The

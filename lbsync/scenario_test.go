@@ -117,9 +117,11 @@ func (w *world) load(t *testing.T, data []byte) {
 			}
 		}
 	}
-	if i := bytes.Index(data, []byte("# for: ")); i >= 0 {
+	if _, after, ok := bytes.Cut(data, []byte("# for: ")); ok {
 		var text string
-		fmt.Sscan(string(data[i+len("# for: "):]), &text)
+		if _, err := fmt.Sscan(string(after), &text); err != nil {
+			t.Fatal(err)
+		}
 		d, err := time.ParseDuration(text)
 		if err != nil {
 			t.Fatal(err)

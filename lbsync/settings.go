@@ -5,6 +5,7 @@ package lbsync
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -52,21 +53,10 @@ func (c ServiceConfig) skips() []Skip {
 // this order: the last word counts. Check is what it is by default.
 func (s Snapshot) settings(svc Service, port corev1.ServicePort, l Listener) (Listener, []Skip) {
 	var skips []Skip
-	ignored := func(what string) {
-		skips = append(skips, Skip{Object: portName(port), Reason: SettingIgnored, Warning: true,
-			Message: fmt.Sprintf("The %s has no %s: CLB has that for other protocols", l.what(), what)})
-	}
-	// Stickiness.
-	sticky := l.Protocol == TCP || l.Protocol == UDP || l.Rule()
-	asked, from := affinity(svc)
-	all := svc.Options.Listener
-	if all != nil && all.SessionExpireTime != nil {
-		asked, from = time.Duration(*all.SessionExpireTime)*time.Second, annotation.ListenerParams
-	}
 	var check *serviceconfig.HealthCheck
 	var session *serviceconfig.Session
 	scheduler, idle := "", 0
-	if all != nil {
+	if all := svc.Options.Listener; all != nil {
 		scheduler = all.Scheduler
 		if all.IdleConnectTimeout != nil {
 			idle = *all.IdleConnectTimeout
@@ -80,7 +70,7 @@ func (s Snapshot) settings(svc Service, port corev1.ServicePort, l Listener) (Li
 		}
 		switch {
 		case l.ForwardType == "HTTPS" && l.Protocol == HTTP:
-			ignored("forwardType HTTPS")
+			skips = append(skips, ignored(port, l, "forwardType HTTPS"))
 			l.ForwardType = ""
 		case l.ForwardType != "":
 			l.Check.Type = CheckType(l.ForwardType)
@@ -89,29 +79,14 @@ func (s Snapshot) settings(svc Service, port corev1.ServicePort, l Listener) (Li
 		section := svc.Config.section4(l.ListenerKey)
 		check, session, scheduler, idle = section.HealthCheck, section.Session, cmp.Or(section.Scheduler, scheduler), cmp.Or(section.IdleTimeout, idle)
 	}
-	if session != nil {
-		asked, from = 0, "TkeServiceConfig "+svc.Config.Name
-		if session.Enable {
-			asked = time.Duration(cmp.Or(session.Expire, 30)) * time.Second
-		}
-	}
-	switch {
-	case asked != 0 && !sticky && from == annotation.ListenerParams: // is for those that have it
-	case asked != 0 && !sticky:
-		ignored("session (" + from + ")")
-	case asked != 0:
-		if l.SessionExpire = min(max(asked, sessionMin), sessionMax); l.SessionExpire != asked {
-			skips = append(skips, Skip{Object: portName(port), Reason: SessionClamped, Warning: true,
-				Message: fmt.Sprintf("Port %s keeps a client at its target for %s, not %s: CLB takes %s to %s", portName(port), l.SessionExpire, asked, sessionMin, sessionMax)})
-		}
-	}
+	l, skips = stick(svc, port, l, session, skips)
 	if scheduler != "WRR" {
 		l.Scheduler = Scheduler(scheduler)
 	}
 	if idle != 0 && !l.Rule() {
 		if l.IdleTimeout = time.Duration(idle) * time.Second; l.Protocol.IdleDefault() == 0 {
 			if svc.Config.section4(l.ListenerKey).IdleTimeout != 0 {
-				ignored("idle timeout")
+				skips = append(skips, ignored(port, l, "idle timeout"))
 			}
 			l.IdleTimeout = 0
 		}
@@ -127,6 +102,40 @@ func (s Snapshot) settings(svc Service, port corev1.ServicePort, l Listener) (Li
 		}
 	}
 	return s.preventLoopback(svc, port, l, skips)
+}
+
+// ignored says that CLB does not have for a listener or rule what somebody set.
+func ignored(port corev1.ServicePort, l Listener, what string) Skip {
+	return Skip{Object: portName(port), Reason: SettingIgnored, Warning: true,
+		Message: fmt.Sprintf("The %s has no %s: CLB has that for other protocols", l.what(), what)}
+}
+
+// stick has a listener or rule keep a client at its target for as long as is asked, as far as CLB can. session is what its
+// section of the TkeServiceConfig says, nil for nothing.
+func stick(svc Service, port corev1.ServicePort, l Listener, session *serviceconfig.Session, skips []Skip) (Listener, []Skip) {
+	asked, from := affinity(svc)
+	if all := svc.Options.Listener; all != nil && all.SessionExpireTime != nil {
+		asked, from = time.Duration(*all.SessionExpireTime)*time.Second, annotation.ListenerParams
+	}
+	if session != nil {
+		asked, from = 0, "TkeServiceConfig "+svc.Config.Name
+		if session.Enable {
+			asked = time.Duration(cmp.Or(session.Expire, 30)) * time.Second
+		}
+	}
+	can := l.Protocol == TCP || l.Protocol == UDP || l.Rule()
+	switch {
+	case asked == 0:
+	case !can && from == annotation.ListenerParams: // is for those that have it
+	case !can:
+		skips = append(skips, ignored(port, l, "session ("+from+")"))
+	default:
+		if l.SessionExpire = min(max(asked, sessionMin), sessionMax); l.SessionExpire != asked {
+			skips = append(skips, Skip{Object: portName(port), Reason: SessionClamped, Warning: true,
+				Message: fmt.Sprintf("Port %s keeps a client at its target for %s, not %s: CLB takes %s to %s", portName(port), l.SessionExpire, asked, sessionMin, sessionMax)})
+		}
+	}
+	return l, skips
 }
 
 // preventLoopback has probes come from 100.64.0.0/10 where that is asked for, whatever a TkeServiceConfig says: a node that
@@ -185,17 +194,12 @@ func (s Snapshot) probing(l Listener, c serviceconfig.HealthCheck) (HealthCheck,
 	if c.SourceIPType != nil {
 		h.FromVIP = *c.SourceIPType == 0
 	}
-	httpAsked := c.Path != "" || c.Domain != "" || c.Method != "" || c.Code != 0 || c.HTTPVersion != ""
 	kind := CheckType(c.CheckType)
-	if kind == "" && httpAsked && !l.Rule() {
+	if kind == "" && asksHTTP(c) && !l.Rule() {
 		kind = CheckHTTP
 	}
 	if kind != "" {
-		allowed := false
-		for _, t := range probes[l.Protocol] {
-			allowed = allowed || t == kind
-		}
-		if !allowed {
+		if !slices.Contains(probes[l.Protocol], kind) {
 			return l.Check, fmt.Sprintf("checkType is %s, and CLB probes the targets of %s by %v", kind, l.Protocol, probes[l.Protocol])
 		}
 		h = probe(h, kind, l)
@@ -219,6 +223,11 @@ func (s Snapshot) probing(l Listener, c serviceconfig.HealthCheck) (HealthCheck,
 		return l.Check, fmt.Sprintf("timeout is %s, not less than intervalTime, %s", h.Timeout, h.Interval)
 	}
 	return h, ""
+}
+
+// asksHTTP reports whether a section sets something that only HTTP probes have.
+func asksHTTP(c serviceconfig.HealthCheck) bool {
+	return c.Path != "" || c.Domain != "" || c.Method != "" || c.Code != 0 || c.HTTPVersion != ""
 }
 
 // probe returns a check of another type, with what that needs.

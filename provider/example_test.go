@@ -48,7 +48,7 @@ func ExampleRegister() {
 
 // open puts the clients behind the plugin.
 func open(cfg provider.CloudConfig) (provider.Backend, error) {
-	client, err := clb.New(clb.Config{
+	client, err := clb.New(context.Background(), clb.Config{
 		Region:      cfg.Region,
 		VPCID:       cfg.Settings.VPCID,
 		Credentials: clb.Credentials(cfg.Credentials),

@@ -3,6 +3,7 @@
 package provider
 
 import (
+	"maps"
 	"strings"
 	"time"
 )
@@ -37,9 +38,7 @@ func ConfigSchema(leave func(key string) bool) map[string]any {
 			at = members[group].(map[string]any)
 		}
 		schema := map[string]any{"description": f.Doc}
-		for k, v := range f.Value.schema {
-			schema[k] = v
-		}
+		maps.Copy(schema, f.Value.schema)
 		if last := path[len(path)-1]; last != "*" {
 			at["properties"].(map[string]any)[last] = schema
 		} else {

@@ -138,14 +138,25 @@ func (k *call) checkPlace(in *clb.CreateLoadBalancerRequest) *Error {
 		return errorf(codeValue, "The region %s has no default VPC.", k.name)
 	}
 	if internal || fullChain {
-		id := cmp.Or(value(in.VpcId), k.defaultVPC())
-		switch s := k.cloud.cfg.subnet(*in.SubnetId); {
-		case s == nil || s.VPC != id:
-			return errorf(codeValue, "The subnet %s does not exist in %s.", *in.SubnetId, id)
-		case fullChain && !s.IPv6CIDR.IsValid():
-			return errorf(codeValue, "The subnet %s has no IPv6 addresses.", *in.SubnetId)
+		if err := k.checkSubnet(*in.SubnetId, cmp.Or(value(in.VpcId), k.defaultVPC()), fullChain); err != nil {
+			return err
 		}
 	}
+	return k.checkZones(in, internal)
+}
+
+// checkSubnet checks the subnet from which the address comes.
+func (k *call) checkSubnet(id, vpc string, fullChain bool) *Error {
+	switch s := k.cloud.cfg.subnet(id); {
+	case s == nil || s.VPC != vpc:
+		return errorf(codeValue, "The subnet %s does not exist in %s.", id, vpc)
+	case fullChain && !s.IPv6CIDR.IsValid():
+		return errorf(codeValue, "The subnet %s has no IPv6 addresses.", id)
+	}
+	return nil
+}
+
+func (k *call) checkZones(in *clb.CreateLoadBalancerRequest, internal bool) *Error {
 	for _, z := range []struct {
 		field string
 		zone  *string

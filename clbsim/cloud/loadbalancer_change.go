@@ -25,20 +25,8 @@ func modifyLoadBalancerAttributes(k *call, in *clb.ModifyLoadBalancerAttributesR
 	if err != nil {
 		return nil, err
 	}
-	if err := checkInternet(in.InternetChargeInfo, lb.sla != ""); err != nil {
+	if err := k.checkAttributes(lb, in); err != nil {
 		return nil, err
-	}
-	if name := value(in.LoadBalancerName); name != "" && name != lb.name && k.names[name] {
-		return nil, errorf(codeDuplicate, "The name %s is in use.", name)
-	}
-	if in.InternetChargeInfo != nil && lb.kind == TypeInternal && lb.sla == "" {
-		return nil, errorf(codeInvalid, "InternetChargeInfo is for public load balancers and internal ones of a performance type, %s is neither.", lb.id)
-	}
-	if err := k.checkTargetRegion(lb, in.TargetRegionInfo); err != nil {
-		return nil, err
-	}
-	if in.SnatPro != nil && !*in.SnatPro && k.hasFarTargets(lb) {
-		return nil, errorf(codeFailed, "%s has targets outside of %s and needs SnatPro.", lb.id, lb.vpc)
 	}
 	k.start([]*loadBalancer{lb}, func(now time.Time) string {
 		if in.LoadBalancerName != nil {
@@ -64,6 +52,26 @@ func modifyLoadBalancerAttributes(k *call, in *clb.ModifyLoadBalancerAttributesR
 		return ""
 	})
 	return &clb.ModifyLoadBalancerAttributesResponseParams{DealName: new("")}, nil
+}
+
+// checkAttributes checks whether the load balancer can have the attributes.
+func (k *call) checkAttributes(lb *loadBalancer, in *clb.ModifyLoadBalancerAttributesRequest) *Error {
+	if err := checkInternet(in.InternetChargeInfo, lb.sla != ""); err != nil {
+		return err
+	}
+	if name := value(in.LoadBalancerName); name != "" && name != lb.name && k.names[name] {
+		return errorf(codeDuplicate, "The name %s is in use.", name)
+	}
+	if in.InternetChargeInfo != nil && lb.kind == TypeInternal && lb.sla == "" {
+		return errorf(codeInvalid, "InternetChargeInfo is for public load balancers and internal ones of a performance type, %s is neither.", lb.id)
+	}
+	if err := k.checkTargetRegion(lb, in.TargetRegionInfo); err != nil {
+		return err
+	}
+	if in.SnatPro != nil && !*in.SnatPro && k.hasFarTargets(lb) {
+		return errorf(codeFailed, "%s has targets outside of %s and needs SnatPro.", lb.id, lb.vpc)
+	}
+	return nil
 }
 
 // checkTargetRegion checks the network that targets are to be in. It cannot

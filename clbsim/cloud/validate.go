@@ -78,6 +78,29 @@ func (c *Config) validateNetwork(p *problems) {
 			p.add("vpcs[%d].cidrs: want at least one range, such as 10.0.0.0/8", i)
 		}
 	}
+	c.validateSubnets(p)
+	for i, r := range c.PublicVIPs {
+		if !r.IsValid() || !r.Addr().Is4() {
+			p.add("publicVIPs[%d]: want an IPv4 range, such as 203.0.113.0/24", i)
+		}
+	}
+	for i, r := range c.PublicIPv6VIPs {
+		if !r.IsValid() || !r.Addr().Is6() {
+			p.add("publicIPv6VIPs[%d]: want an IPv6 range, such as 2001:db8:64::/64", i)
+		}
+	}
+	c.validateLoadBalancers(p)
+	for i := range c.SecurityGroups {
+		g := &c.SecurityGroups[i]
+		g.Region = cmp.Or(g.Region, c.Regions[0])
+		p.oneOf(fmt.Sprintf("securityGroups[%d].region", i), g.Region, c.Regions...)
+		if !strings.HasPrefix(g.ID, "sg-") {
+			p.add("securityGroups[%d].id: %q does not look like sg-xxxxxxxx", i, g.ID)
+		}
+	}
+}
+
+func (c *Config) validateSubnets(p *problems) {
 	for i, s := range c.Subnets {
 		v := c.vpc(s.VPC)
 		switch {
@@ -93,16 +116,9 @@ func (c *Config) validateNetwork(p *problems) {
 			p.add("subnets[%d].ipv6CIDR: want an IPv6 range inside of %s", i, v.ID)
 		}
 	}
-	for i, r := range c.PublicVIPs {
-		if !r.IsValid() || !r.Addr().Is4() {
-			p.add("publicVIPs[%d]: want an IPv4 range, such as 203.0.113.0/24", i)
-		}
-	}
-	for i, r := range c.PublicIPv6VIPs {
-		if !r.IsValid() || !r.Addr().Is6() {
-			p.add("publicIPv6VIPs[%d]: want an IPv6 range, such as 2001:db8:64::/64", i)
-		}
-	}
+}
+
+func (c *Config) validateLoadBalancers(p *problems) {
 	for i := range c.LoadBalancers {
 		if err := c.completeLoadBalancer(&c.LoadBalancers[i]); err != nil {
 			p.add("loadBalancers[%d].%w", i, err)
@@ -114,14 +130,6 @@ func (c *Config) validateNetwork(p *problems) {
 			if vip := c.LoadBalancers[i].VIP; vip.IsValid() && c.LoadBalancers[j].VIP == vip {
 				p.add("loadBalancers[%d].vip: %s is also that of loadBalancers[%d]", i, vip, j)
 			}
-		}
-	}
-	for i := range c.SecurityGroups {
-		g := &c.SecurityGroups[i]
-		g.Region = cmp.Or(g.Region, c.Regions[0])
-		p.oneOf(fmt.Sprintf("securityGroups[%d].region", i), g.Region, c.Regions...)
-		if !strings.HasPrefix(g.ID, "sg-") {
-			p.add("securityGroups[%d].id: %q does not look like sg-xxxxxxxx", i, g.ID)
 		}
 	}
 }

@@ -32,7 +32,7 @@ type createSecurityGroupWithPoliciesRequest struct {
 
 type createSecurityGroupResponse struct {
 	SecurityGroup *securityGroupWire `json:"SecurityGroup"`
-	RequestId     *string            `json:"RequestId"` //nolint:revive,staticcheck // set by this name
+	RequestId     *string            `json:"RequestId"` //nolint:staticcheck // set by this name
 }
 
 type securityGroupWire struct {
@@ -84,7 +84,7 @@ type describeSecurityGroupsRequest struct {
 type describeSecurityGroupsResponse struct {
 	SecurityGroupSet []*securityGroupWire `json:"SecurityGroupSet"`
 	TotalCount       uint64               `json:"TotalCount"`
-	RequestId        *string              `json:"RequestId"` //nolint:revive,staticcheck // set by this name
+	RequestId        *string              `json:"RequestId"` //nolint:staticcheck // set by this name
 }
 
 type securityGroupRequest struct {
@@ -93,7 +93,7 @@ type securityGroupRequest struct {
 
 type policiesResponse struct {
 	SecurityGroupPolicySet *policySet `json:"SecurityGroupPolicySet"`
-	RequestId              *string    `json:"RequestId"` //nolint:revive,staticcheck // set by this name
+	RequestId              *string    `json:"RequestId"` //nolint:staticcheck // set by this name
 }
 
 type policiesRequest struct {
@@ -108,7 +108,7 @@ type modifyPoliciesRequest struct {
 }
 
 type vpcResponse struct {
-	RequestId *string `json:"RequestId"` //nolint:revive,staticcheck // set by this name
+	RequestId *string `json:"RequestId"` //nolint:staticcheck // set by this name
 }
 
 type describeSubnetsRequest struct {
@@ -121,7 +121,7 @@ type describeSubnetsRequest struct {
 type describeSubnetsResponse struct {
 	TotalCount uint64        `json:"TotalCount"`
 	SubnetSet  []*subnetWire `json:"SubnetSet"`
-	RequestId  *string       `json:"RequestId"` //nolint:revive,staticcheck // set by this name
+	RequestId  *string       `json:"RequestId"` //nolint:staticcheck // set by this name
 }
 
 type subnetWire struct {

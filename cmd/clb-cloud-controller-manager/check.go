@@ -69,7 +69,7 @@ func (p *program) askCloud(ctx context.Context) (clb.Quotas, error) {
 	if err != nil {
 		return clb.Quotas{}, err
 	}
-	client, err := clb.New(cfg)
+	client, err := clb.New(ctx, cfg)
 	if err != nil {
 		return clb.Quotas{}, err
 	}

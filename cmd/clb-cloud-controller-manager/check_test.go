@@ -78,7 +78,7 @@ func TestCLBsAreDeletedOnlyOfTheClusterThatIsNamed(t *testing.T) {
 					t.Error("the Service is not released")
 				}
 				_ = cmd.Process.Kill()
-				<-done
+				<-done //nolint:errcheck // it is killed
 			} else if code := exitCode(t, <-done); code != c.code {
 				t.Errorf("exit code %d, want %d", code, c.code)
 			}

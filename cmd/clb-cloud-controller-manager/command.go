@@ -106,7 +106,7 @@ func (p *program) command(stdout io.Writer) *cobra.Command {
 			return err
 		}
 		if p.check {
-			return p.examine(cmd.Context(), stdout)
+			return p.examine(p.stop, stdout)
 		}
 		if err := p.prepare(cmd); err != nil {
 			return err

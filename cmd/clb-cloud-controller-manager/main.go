@@ -51,11 +51,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitFailure
 	}
 	defer p.finish()
-	cmd := p.command(stdout) //nolint:contextcheck // finding credentials is bounded by itself
+	cmd := p.command(stdout)
 	cmd.SetArgs(args)
 	err = cli.RunNoErrOutput(cmd)
-	p.running.Wait() // calls in flight; the controller bounds it
-	if err := p.release(); err != nil {
+	p.running.Wait()                    // calls in flight; the controller bounds it
+	if err := p.release(); err != nil { //nolint:contextcheck // given back after ctx has ended
 		klog.ErrorS(err, "The next leader has to wait until the lease runs out")
 	}
 	switch {

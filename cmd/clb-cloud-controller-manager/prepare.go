@@ -108,9 +108,12 @@ func (p *program) openCloud() (*clb.Client, error) {
 		return nil, err
 	}
 	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
-		client, err := clb.New(cfg)
-		if err == nil {
+		client, err := clb.New(p.stop, cfg)
+		switch {
+		case err == nil:
 			return client, nil
+		case p.stop.Err() != nil:
+			return nil, p.stop.Err()
 		}
 		klog.ErrorS(err, "No credentials for Tencent Cloud; give some in the cloud config, the environment or the role of the CVM", "again", pause)
 		select {

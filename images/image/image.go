@@ -115,7 +115,7 @@ func WriteOCI(w io.Writer, configs ...Config) (digest.Digest, error) {
 	if err != nil {
 		return "", err
 	}
-	_, tag, _ := splitRef(configs[0].Ref)
+	tag, _ := tagOf(configs[0].Ref)
 	named.Annotations = map[string]string{ocispec.AnnotationRefName: tag}
 	err = a.json(ocispec.ImageIndexFile, ocispec.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{named},
@@ -214,7 +214,7 @@ func (c Config) prepare() ([]layer, []byte, error) {
 
 // check refuses what containerd would import under another name or could not start.
 func (c Config) check() error {
-	if _, _, err := splitRef(c.Ref); err != nil {
+	if _, err := tagOf(c.Ref); err != nil {
 		return err
 	}
 	if len(c.Entrypoint) == 0 && len(c.Cmd) == 0 {
@@ -226,17 +226,17 @@ func (c Config) check() error {
 	return nil
 }
 
-// splitRef returns the name and the tag of an image's full name.
-func splitRef(ref string) (name, tag string, err error) {
+// tagOf returns the tag of an image's full name.
+func tagOf(ref string) (string, error) {
 	named, err := reference.ParseNamed(ref)
 	if err != nil {
-		return "", "", fmt.Errorf("image ref %q: %w: want host/name:tag, for example lab.clbsync.io/echo:dev", ref, err)
+		return "", fmt.Errorf("image ref %q: %w: want host/name:tag, for example lab.clbsync.io/echo:dev", ref, err)
 	}
 	tagged, ok := named.(reference.Tagged)
 	if !ok {
-		return "", "", fmt.Errorf("image ref %q has no tag: want host/name:tag", ref)
+		return "", fmt.Errorf("image ref %q has no tag: want host/name:tag", ref)
 	}
-	return named.Name(), tagged.Tag(), nil
+	return tagged.Tag(), nil
 }
 
 func (c Config) arch() string { return cmp.Or(c.Arch, runtime.GOARCH) }

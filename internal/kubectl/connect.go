@@ -49,7 +49,7 @@ func kube(place Place) (Cluster, error) {
 }
 
 // open connects to the cloud of a cloud config, in the way of the controller.
-func open(_ context.Context, file string) (Cloud, lbsync.Settings, error) {
+func open(ctx context.Context, file string) (Cloud, lbsync.Settings, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, lbsync.Settings{}, fmt.Errorf("--cloud-config: %w", err)
@@ -59,7 +59,7 @@ func open(_ context.Context, file string) (Cloud, lbsync.Settings, error) {
 	if err != nil {
 		return nil, lbsync.Settings{}, fmt.Errorf("%s: %w", file, err)
 	}
-	client, err := clb.New(clb.Config{
+	client, err := clb.New(ctx, clb.Config{
 		Region: cfg.Region, VPCID: cfg.Settings.VPCID, Credentials: clb.Credentials(cfg.Credentials), Endpoints: clb.Endpoints(cfg.Endpoints),
 		RateLimits: clb.RateLimits(cfg.RateLimits), UserAgent: "kubectl-clb " + version.Version(),
 	})

@@ -116,7 +116,7 @@ func (r *run) explain() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return r.print(a.value(r.Now()), a.text(r.Now()))
+		return r.print(a.value(), a.text(r.Now()))
 	})
 	return r.namespaced(c)
 }

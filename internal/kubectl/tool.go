@@ -85,7 +85,7 @@ type run struct {
 func (t *Tool) Run(ctx context.Context, args []string) int {
 	klog.SetLogger(logr.Discard()) // what the libraries log is no answer to anybody's question
 	ctx = klog.NewContext(ctx, logr.Discard())
-	root := t.command()
+	root := t.command() //nolint:contextcheck // ExecuteContext hands ctx to each command
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	switch {

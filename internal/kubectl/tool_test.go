@@ -71,7 +71,7 @@ func atDeskWith(t *testing.T, change func(*clbsim.Config), test func(d desk), ob
 		}
 		defer sim.Close()
 		d := desk{T: t, sim: sim.Admin(), now: time.Now()}
-		if d.cloud, err = clb.New(clb.Config{
+		if d.cloud, err = clb.New(t.Context(), clb.Config{
 			Region: "ap-guangzhou", VPCID: "vpc-2ab3c4d5", Transport: sim.Transport(), Credentials: clb.Credentials{SecretID: "AKIDEXAMPLE", SecretKey: "SECRETEXAMPLE"},
 			Endpoints: clb.Endpoints{CLB: "http://clbsim.local", CVM: "http://clbsim.local", VPC: "http://clbsim.local"},
 		}); err != nil {

@@ -70,7 +70,7 @@ type toldReason struct {
 }
 
 // value is the answer as a value.
-func (a about) value(now time.Time) told {
+func (a about) value() told {
 	out := told{Service: a.service.Namespace + "/" + a.service.Name, Unread: a.unread}
 	for _, c := range a.service.Status.Conditions {
 		if slices.Contains(lbsync.ConditionTypes, c.Type) {
@@ -145,7 +145,7 @@ func (a about) recent() []corev1.Event {
 
 // text is the answer for people.
 func (a about) text(now time.Time) string {
-	v := a.value(now)
+	v := a.value()
 	var b strings.Builder
 	fmt.Fprintf(&b, "Service %s\n", v.Service)
 	if v.Unread != "" {

@@ -156,7 +156,7 @@ func lock(ctx context.Context, path string) (func(), error) {
 		}
 		return release, nil
 	case <-ctx.Done():
-		go func() { <-taken; release() }()
+		go func() { <-taken; release() }() //nolint:errcheck // whatever came of it
 		return nil, fmt.Errorf("waiting for another build, which holds %s: %w", path, context.Cause(ctx))
 	}
 }

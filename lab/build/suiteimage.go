@@ -98,7 +98,7 @@ func libraries(ctx context.Context, program string) (map[string]string, error) {
 	}
 	found := map[string]string{}
 	for line := range strings.Lines(string(out)) {
-		for _, field := range strings.Fields(line) { // "libc.so.6 => /lib/libc.so.6 (0x…)" or "/lib64/ld.so.2 (0x…)"
+		for field := range strings.FieldsSeq(line) { // "libc.so.6 => /lib/libc.so.6 (0x…)" or "/lib64/ld.so.2 (0x…)"
 			if filepath.IsAbs(field) {
 				found[field] = field
 			}

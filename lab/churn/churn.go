@@ -127,7 +127,7 @@ func run(ctx context.Context, lab *e2e.Lab, p phase) (_ []row, err error) {
 			stages = append(stages, s)
 		}
 	}
-	defer func() { err = errors.Join(err, together(stages, func(s *stage) error { return s.clear() })) }() //nolint:contextcheck // also after ctx has ended
+	defer func() { err = errors.Join(err, together(stages, func(s *stage) error { return s.clear() })) }() // also after ctx has ended
 	if err := together(stages, func(s *stage) error { return s.set(ctx) }); err != nil {
 		return nil, err
 	}

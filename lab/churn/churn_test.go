@@ -50,11 +50,11 @@ func TestMain(m *testing.M) {
 			code = m.Run()
 		}
 		if len(table) > 0 {
-			fmt.Println()
+			fmt.Fprintln(os.Stdout)
 			err = errors.Join(err, draw(os.Stdout, table))
 		}
 		for _, f := range findings {
-			fmt.Println(f)
+			fmt.Fprintln(os.Stdout, f)
 		}
 		err = errors.Join(err, end())
 	}()
@@ -92,7 +92,7 @@ func start(ctx context.Context) (end func() error, err error) {
 		return nil, err
 	}
 	stopStock := func() {}
-	end = func() error { stopStock(); return lab.Close() }
+	end = func() error { stopStock(); return lab.Close() } //nolint:contextcheck // what was made goes, also after ctx has ended
 	if err := lab.StopController(ctx); err != nil {
 		return nil, errors.Join(err, end())
 	}
@@ -100,7 +100,7 @@ func start(ctx context.Context) (end func() error, err error) {
 		return nil, errors.Join(err, end())
 	}
 	if stopStock, err = startStock(ctx, lab); err != nil {
-		return nil, errors.Join(err, lab.Close())
+		return nil, errors.Join(err, lab.Close()) //nolint:contextcheck // what was made goes, also after ctx has ended
 	}
 	return end, nil
 }
@@ -273,7 +273,7 @@ func TestNoRequestIsLostWhenTheLeaderChangesInAHandover(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, err := startControllers(t.Context(), lab)
-	defer func() { //nolint:contextcheck // also after the test's context has ended
+	defer func() { // also after the test's context has ended
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := errors.Join(c.stop(ctx), startAlone(ctx)); err != nil {

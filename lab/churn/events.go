@@ -102,10 +102,8 @@ func left(node string) func(row) error {
 // controllers are replicas of our controller of which one leads.
 type controllers struct {
 	lab      *e2e.Lab
-	flags    []string
 	replicas []*machine.Process // the first one leads
 	started  int
-	midway   int // how often one was ended in the middle of a handover
 }
 
 // settings are those of all replicas, and of a controller that is alone.

@@ -135,7 +135,7 @@ func scaled(r row) error {
 	}
 	one := func(w string) bool { return strings.Count(w, ":")-strings.Count(w, ":0") == 1 }
 	more := func(w string) bool { return strings.Contains(w, ":2") && !strings.Contains(w, ":0") }
-	if r.side == ours && !(slices.ContainsFunc(r.weights, one) && slices.ContainsFunc(r.weights, more)) {
+	if r.side == ours && (!slices.ContainsFunc(r.weights, one) || !slices.ContainsFunc(r.weights, more)) {
 		return fmt.Errorf("there was no time with one node open, or none with weights by pods: %s", strings.Join(r.weights, " → "))
 	}
 	return nil

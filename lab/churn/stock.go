@@ -29,7 +29,7 @@ const stockCluster = "cls-stock001"
 // usual ones do: every node that the controller names is a target, with CLB's own health check on the node port, and what
 // differs is changed at once. It serves Services without a class. stop waits for its end.
 func startStock(ctx context.Context, lab *e2e.Lab) (stop func(), err error) {
-	client, err := lab.APIClient()
+	client, err := lab.APIClient(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -124,13 +124,13 @@ func Start(ctx context.Context, config Config) (*Cluster, error) {
 	if _, err := os.Stat(dir.Bin("kube")); err != nil {
 		return nil, fmt.Errorf("the lab is not built yet: %w: run `go run ./cmd/lab build` in lab/", err)
 	}
-	lab, err := machine.Create(config.Name, machine.Options{Helper: dir.Bin("labinit"), Detached: config.Detached})
+	lab, err := machine.Create(config.Name, machine.Options{Helper: dir.Bin("labinit"), Detached: config.Detached}) //nolint:contextcheck // what it made goes if it fails, also after ctx has ended
 	if err != nil {
 		return nil, err
 	}
 	c := newCluster(lab, dir, config)
 	if err := c.start(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("start lab %s: %w", c.Name, err), c.Close())
+		return nil, errors.Join(fmt.Errorf("start lab %s: %w", c.Name, err), c.Close()) //nolint:contextcheck // what was made goes, also after ctx has ended
 	}
 	return c, nil
 }

@@ -49,10 +49,10 @@ func TestMain(m *testing.M) {
 
 func ownCluster(name string) int {
 	if _, err := Start(context.Background(), Config{Name: name, Nodes: 1}); err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stdout, err)
 		return 1
 	}
-	fmt.Println("ready")
+	fmt.Fprintln(os.Stdout, "ready")
 	select {}
 }
 

@@ -10,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 )
 
 const dnsPort = 53
@@ -40,10 +39,10 @@ func (c *Cluster) startDNS(ctx context.Context) error {
 	slice := &discoveryv1.EndpointSlice{
 		ObjectMeta:  name,
 		AddressType: discoveryv1.AddressTypeIPv4,
-		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{ControlPlaneIP.String()}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true)}}},
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{ControlPlaneIP.String()}, Conditions: discoveryv1.EndpointConditions{Ready: new(true)}}},
 		Ports: []discoveryv1.EndpointPort{
-			{Name: ptr.To("dns"), Protocol: ptr.To(corev1.ProtocolUDP), Port: ptr.To[int32](dnsPort)},
-			{Name: ptr.To("dns-tcp"), Protocol: ptr.To(corev1.ProtocolTCP), Port: ptr.To[int32](dnsPort)},
+			{Name: new("dns"), Protocol: new(corev1.ProtocolUDP), Port: new(int32(dnsPort))},
+			{Name: new("dns-tcp"), Protocol: new(corev1.ProtocolTCP), Port: new(int32(dnsPort))},
 		},
 	}
 	if _, err := c.Clientset().DiscoveryV1().EndpointSlices(name.Namespace).Create(ctx, slice, metav1.CreateOptions{}); err != nil {

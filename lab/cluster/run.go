@@ -157,7 +157,7 @@ func (c *Cluster) essential(ctx context.Context, machineName, name string, argv 
 	go func() {
 		select {
 		case <-p.Done():
-			c.fail(fmt.Errorf("%s on %s ended: %v; the end of its log:\n%s", name, machineName, p.Wait(), p.Tail(15)))
+			c.fail(fmt.Errorf("%s on %s ended: %v; the end of its log:\n%s", name, machineName, p.Wait(), p.Tail(15))) //nolint:errorlint // wrapped, it would pass for the end of a program that a person ran on a machine
 		case <-ctx.Done():
 		}
 	}()

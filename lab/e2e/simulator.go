@@ -121,7 +121,7 @@ func (l *Lab) startSimulator(ctx context.Context, speedup int) error {
 }
 
 // APIClient returns a client of the simulated CLB's API for this process, with the controller's own credentials.
-func (l *Lab) APIClient() (*clb.Client, error) {
+func (l *Lab) APIClient(ctx context.Context) (*clb.Client, error) {
 	m, err := l.Machine(cluster.CLB)
 	if err != nil {
 		return nil, err
@@ -131,7 +131,7 @@ func (l *Lab) APIClient() (*clb.Client, error) {
 		return nil, err
 	}
 	endpoint := "http://" + at.String()
-	return clb.New(clb.Config{
+	return clb.New(ctx, clb.Config{
 		Region: region, VPCID: vpcID, Credentials: clb.Credentials{SecretID: secretID, SecretKey: secretKey},
 		Endpoints: clb.Endpoints{CLB: endpoint, CVM: endpoint, VPC: endpoint},
 	})

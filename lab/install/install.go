@@ -28,8 +28,10 @@ import (
 )
 
 const (
-	// Release is the name of the installation, and Namespace is where it is.
-	Release   = "clbsync"
+	// Release is the name of the installation.
+	Release = "clbsync"
+
+	// Namespace is where the installation is.
 	Namespace = "clbsync"
 
 	// NextTag is another name of the same images on every node: an upgrade to it replaces every pod.

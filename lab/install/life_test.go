@@ -133,8 +133,8 @@ func (s *scene) configure() {
 	s.poll("the TkeServiceConfig is extended", func(context.Context) error { return config("81") })
 	_, err = s.ChangeService(s.ctx, shop, svc.Name, func(svc *corev1.Service) { delete(svc.Annotations, auto) })
 	s.must(err)
-	s.poll("the TkeServiceConfig is gone", func(context.Context) error {
-		if out, err := s.Kubectl(s.ctx, "get", "tkeserviceconfigs", "--namespace="+shop, "--output=name"); err != nil || len(out) > 0 {
+	s.poll("the TkeServiceConfig is gone", func(ctx context.Context) error {
+		if out, err := s.Kubectl(ctx, "get", "tkeserviceconfigs", "--namespace="+shop, "--output=name"); err != nil || len(out) > 0 {
 			return errors.Join(err, fmt.Errorf("there is %q", out))
 		}
 		return nil

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -103,7 +104,7 @@ func delegate(dir string) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range strings.Fields(string(controllers)) {
+	for c := range strings.FieldsSeq(string(controllers)) {
 		if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+c), 0o644); err != nil {
 			return fmt.Errorf("cgroup %s: enable controller %s for children: %w "+
 				"(a cgroup namespace whose root holds processes, as in a container, cannot do that)", dir, c, err)
@@ -170,8 +171,8 @@ func walkCgroup(cgroup string, visit func(dir string) error) error {
 		if err != nil {
 			return err
 		}
-		for i := len(dirs) - 1; i >= 0; i-- {
-			if err := visit(dirs[i]); err != nil {
+		for _, dir := range slices.Backward(dirs) {
+			if err := visit(dir); err != nil {
 				return err
 			}
 		}
@@ -187,7 +188,7 @@ func cgroupPIDs(cgroup string) (map[int]bool, error) {
 		if err != nil && !gone(err) {
 			return err
 		}
-		for _, field := range strings.Fields(string(data)) {
+		for field := range strings.FieldsSeq(string(data)) {
 			pid, err := strconv.Atoi(field)
 			if err != nil {
 				return err

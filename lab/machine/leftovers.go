@@ -120,7 +120,7 @@ func marked(environ, cgroups []byte, name string) bool {
 		variable = append(variable, name+"/"...)
 		cgroup = append(cgroup, name...)
 	}
-	for _, v := range bytes.Split(environ, []byte{0}) {
+	for v := range bytes.SplitSeq(environ, []byte{0}) {
 		if bytes.HasPrefix(v, variable) {
 			return true
 		}

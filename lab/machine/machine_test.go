@@ -52,19 +52,19 @@ func testMain(m *testing.M) int {
 func ownLab(name string) int {
 	lab, err := Create(name, Options{Helper: os.Getenv("MACHINE_TEST_HELPER"), Detached: os.Getenv("MACHINE_TEST_DETACHED") != ""})
 	if err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stdout, err)
 		return 1
 	}
 	m, err := lab.Boot(Spec{Name: "m1", Private: []string{"kubelet"}})
 	if err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stdout, err)
 		return 1
 	}
 	if _, err := m.Run("sleep", filepath.Join(m.Dir(), "sleep.log"), []string{"sleep", "1000"}); err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stdout, err)
 		return 1
 	}
-	fmt.Println("ready")
+	fmt.Fprintln(os.Stdout, "ready")
 	select {}
 }
 

@@ -159,7 +159,7 @@ func TestEveryAnnotationOfTKEHasARow(t *testing.T) {
 			"qcloud-loadbalancer-internet-charge-type qcloud-loadbalancer-internet-max-bandwidth-out service.extensiveParameters service.listenerParameters local-svc-only-bind-node-with-pod qcloud-loadbalancer-backends-label"},
 		{oldPrefix, "service.internetChargeType service.internetMaxBandwidthOut"},
 	} {
-		for _, name := range strings.Fields(list.names) {
+		for name := range strings.FieldsSeq(list.names) {
 			row := "| `" + list.prefix + name + "` |"
 			for _, page := range []string{Markdown(), MarkdownZH()} {
 				if strings.Count(page, row) != 1 {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -26,7 +27,7 @@ type CreateParameters struct {
 	SubnetID                 string              `json:"SubnetId,omitempty"` // of IPv6FullChain CLBs
 	BandwidthPackageID       string              `json:"BandwidthPackageId,omitempty"`
 	InternetAccessible       *InternetAccessible `json:"InternetAccessible,omitempty"`
-	SlaType                  string              `json:"SlaType,omitempty"`
+	SLAType                  string              `json:"SlaType,omitempty"`
 	DynamicVip               *bool               `json:"DynamicVip,omitempty"`
 	EipAddressID             string              `json:"EipAddressId,omitempty"`
 	Egress                   string              `json:"Egress,omitempty"`
@@ -85,7 +86,7 @@ func (p *CreateParameters) check() error {
 		oneOf("AddressIPVersion", p.AddressIPVersion, "IPV4", "IPV6", "IPv6FullChain"),
 		oneOf("VipIsp", p.VipIsp, "BGP", "CMCC", "CUCC", "CTCC"),
 		oneOf("LBChargeType", p.LBChargeType, "POSTPAID_BY_HOUR"),
-		oneOf("SlaType", p.SlaType, "clb.c1.small", "clb.c2.medium", "clb.c3.small", "clb.c3.medium", "clb.c4.small", "clb.c4.medium", "clb.c4.large", "clb.c4.xlarge"),
+		oneOf("SlaType", p.SLAType, "clb.c1.small", "clb.c2.medium", "clb.c3.small", "clb.c3.medium", "clb.c4.small", "clb.c4.medium", "clb.c4.large", "clb.c4.xlarge"),
 	}
 	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if n := utf8.RuneCountInString(p.LoadBalancerName); n > nameMax {
@@ -138,21 +139,20 @@ func checkSnatIPs(name string, list []SnatIP) error {
 
 func checkTags(tags []Tag) error {
 	var errs []error
+	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if len(tags) > tagsMax {
-		errs = append(errs, fmt.Errorf("Tags has %d entries, not at most %d", len(tags), tagsMax))
+		fault("Tags has %d entries, not at most %d", len(tags), tagsMax)
 	}
 	seen := map[string]bool{}
 	for i, t := range tags {
 		switch {
 		case t.TagKey == "" || utf8.RuneCountInString(t.TagKey) > 127 || utf8.RuneCountInString(t.TagValue) > 255:
-			errs = append(errs, fmt.Errorf("Tags[%d] has a key of %d and a value of %d characters, not 1 to 127 and 0 to 255", i, utf8.RuneCountInString(t.TagKey), utf8.RuneCountInString(t.TagValue)))
+			fault("Tags[%d] has a key of %d and a value of %d characters, not 1 to 127 and 0 to 255", i, utf8.RuneCountInString(t.TagKey), utf8.RuneCountInString(t.TagValue))
 		case seen[t.TagKey]:
-			errs = append(errs, fmt.Errorf("Tags[%d]: the key %q stands twice", i, t.TagKey))
+			fault("Tags[%d]: the key %q stands twice", i, t.TagKey)
 		}
-		for _, own := range ownTags {
-			if t.TagKey == own {
-				errs = append(errs, fmt.Errorf("Tags[%d]: the key %q says whose the CLB is and is set by the controller", i, own))
-			}
+		if slices.Contains(ownTags, t.TagKey) {
+			fault("Tags[%d]: the key %q says whose the CLB is and is set by the controller", i, t.TagKey)
 		}
 		seen[t.TagKey] = true
 	}

@@ -90,7 +90,7 @@ func orderInBounds(t *testing.T, p *CreateParameters) {
 	among("AddressIPVersion", p.AddressIPVersion, "IPV4", "IPV6", "IPv6FullChain")
 	among("VipIsp", p.VipIsp, "BGP", "CMCC", "CUCC", "CTCC")
 	among("LBChargeType", p.LBChargeType, "POSTPAID_BY_HOUR")
-	if p.SlaType != "" && !strings.HasPrefix(p.SlaType, "clb.c") || p.SubnetID != "" && !subnetID.MatchString(p.SubnetID) ||
+	if p.SLAType != "" && !strings.HasPrefix(p.SLAType, "clb.c") || p.SubnetID != "" && !subnetID.MatchString(p.SubnetID) ||
 		p.BandwidthPackageID != "" && !strings.HasPrefix(p.BandwidthPackageID, "bwp-") || p.EipAddressID != "" && !strings.HasPrefix(p.EipAddressID, "eip-") {
 		t.Errorf("%+v", *p)
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -53,7 +54,7 @@ func readable(err error) error {
 		return fmt.Errorf("%q is a JSON %s, which does not fit", e.Field, e.Value)
 	}
 	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return fmt.Errorf("it is no JSON: %v at byte %d", e, e.Offset)
+		return fmt.Errorf("it is no JSON: %w at byte %d", e, e.Offset)
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errors.New("it is no JSON: it ends too early")
@@ -107,13 +108,8 @@ func between(name string, v *int, low, high int) error {
 
 // oneOf refuses a word that is none of those; "" is in order.
 func oneOf(name, v string, words ...string) error {
-	if v == "" {
+	if v == "" || slices.Contains(words, v) {
 		return nil
-	}
-	for _, w := range words {
-		if v == w {
-			return nil
-		}
 	}
 	return fmt.Errorf("%s is %q, not %s", name, v, strings.Join(words, ", "))
 }

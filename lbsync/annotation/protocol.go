@@ -64,9 +64,33 @@ func protocols(o *Options, s string) error {
 }
 
 func (p PortProtocol) check() error {
+	errs := p.checkProtocols()
+	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if p.TLS == "" && p.speaks("TCP_SSL", "QUIC") {
+		fault("tls is missing, which TCP_SSL and QUIC need")
+	}
+	switch hosts := p.speaks("HTTP", "HTTPS"); {
+	case hosts && len(p.Hosts) == 0:
+		fault("hosts is missing, which HTTP and HTTPS need")
+	case !hosts && len(p.Hosts) > 0:
+		fault("hosts is for HTTP and HTTPS")
+	}
+	if p.TLS != "" && !validSecret(p.TLS) {
+		fault("tls is %q, not the name of a Secret", p.TLS)
+	}
+	return errors.Join(append(errs, p.checkHosts()...)...)
+}
+
+// speaks reports whether one of the protocols is among those.
+func (p PortProtocol) speaks(those ...string) bool {
+	return slices.ContainsFunc(p.Protocols, func(name string) bool { return slices.Contains(those, name) })
+}
+
+// checkProtocols returns what is wrong with each of the protocols, and with all of them on one port.
+func (p PortProtocol) checkProtocols() []error {
 	var errs []error
 	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	tcp, udp, hosts, tls := 0, 0, false, false
+	tcp, udp := 0, 0
 	for _, name := range p.Protocols {
 		switch {
 		case slices.Contains(overTCP, name):
@@ -76,11 +100,9 @@ func (p PortProtocol) check() error {
 		default:
 			fault("protocol %q is not TCP, UDP, TCP_SSL, QUIC, HTTP or HTTPS", name)
 		}
-		hosts = hosts || name == "HTTP" || name == "HTTPS"
-		tls = tls || name == "TCP_SSL" || name == "QUIC"
-		if name == "HTTPS" {
+		if name == "HTTPS" && p.TLS == "" {
 			for _, h := range slices.Sorted(maps.Keys(p.Hosts)) {
-				if p.Hosts[h].TLS == "" && p.TLS == "" {
+				if p.Hosts[h].TLS == "" {
 					fault("host %q has no tls, which HTTPS needs", h)
 				}
 			}
@@ -92,18 +114,13 @@ func (p PortProtocol) check() error {
 	case tcp > 1 || udp > 1:
 		fault("protocol is %q, but a port has one listener over TCP (TCP, TCP_SSL, HTTP, HTTPS) and one over UDP (UDP, QUIC) at most", p.Protocols)
 	}
-	if tls && p.TLS == "" {
-		fault("tls is missing, which TCP_SSL and QUIC need")
-	}
-	if hosts && len(p.Hosts) == 0 {
-		fault("hosts is missing, which HTTP and HTTPS need")
-	}
-	if !hosts && len(p.Hosts) > 0 {
-		fault("hosts is for HTTP and HTTPS")
-	}
-	if p.TLS != "" && !validSecret(p.TLS) {
-		fault("tls is %q, not the name of a Secret", p.TLS)
-	}
+	return errs
+}
+
+// checkHosts returns what is wrong with the domains, whatever speaks for them.
+func (p PortProtocol) checkHosts() []error {
+	var errs []error
+	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	for _, h := range slices.Sorted(maps.Keys(p.Hosts)) {
 		if len(h) > domainMax || !domain.MatchString(h) {
 			fault("host %q is not a domain of at most %d characters like www.example.com or *.example.com", h, domainMax)
@@ -112,7 +129,7 @@ func (p PortProtocol) check() error {
 			fault("host %q: tls is %q, not the name of a Secret", h, s)
 		}
 	}
-	return errors.Join(errs...)
+	return errs
 }
 
 func validSecret(name string) bool { return len(name) <= 253 && secretName.MatchString(name) }

@@ -22,7 +22,7 @@ func place(req *clbapi.CreateLoadBalancerRequest, p *lbsync.Order) {
 	}
 	req.AddressIPVersion, req.VipIsp, req.Vip = given(p.AddressIPVersion), given(p.VipIsp), given(p.Vip)
 	req.ZoneId, req.MasterZoneId, req.SlaveZoneId = given(p.ZoneID), given(p.MasterZoneID), given(p.SlaveZoneID)
-	req.SubnetId, req.BandwidthPackageId, req.SlaType = given(p.SubnetID), given(p.BandwidthPackageID), given(p.SlaType)
+	req.SubnetId, req.BandwidthPackageId, req.SlaType = given(p.SubnetID), given(p.BandwidthPackageID), given(p.SLAType)
 	req.EipAddressId, req.Egress, req.LBChargeType = given(p.EipAddressID), given(p.Egress), given(p.LBChargeType)
 	req.DynamicVip, req.SnatPro, req.LoadBalancerPassToTarget = p.DynamicVip, p.SnatPro, p.LoadBalancerPassToTarget
 	req.ProjectId = int64Of(p.ProjectID)
@@ -168,7 +168,7 @@ func bought(lb *clbapi.LoadBalancer) *lbsync.Order {
 	p := &lbsync.Order{
 		AddressIPVersion: version(lb),
 		VipIsp:           deref(lb.VipIsp),
-		SlaType:          deref(lb.SlaType),
+		SLAType:          deref(lb.SlaType),
 		Egress:           deref(lb.Egress),
 	}
 	if lb.ProjectId != nil {

@@ -47,13 +47,14 @@ type Client struct {
 
 var _ lbsync.API = (*Client)(nil)
 
-// New checks the configuration and finds credentials, which takes seconds at most. It makes no request to CLB.
-func New(cfg Config) (*Client, error) {
+// New checks the configuration and finds credentials, which takes seconds at most, and ends with ctx. It makes no request to
+// CLB.
+func New(ctx context.Context, cfg Config) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	cfg = cfg.complete()
-	place, first, err := find(context.Background(), sources(cfg))
+	place, first, err := find(ctx, sources(cfg))
 	if err != nil {
 		return nil, err
 	}

@@ -84,7 +84,7 @@ func (hanging) RoundTrip(req *http.Request) (*http.Response, error) {
 
 func TestCallIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, err := New(Config{Region: "r", VPCID: "vpc-1", Credentials: Credentials{SecretID: "a", SecretKey: "b"}, Timeout: 6500 * time.Millisecond, Transport: hanging{}})
+		c, err := New(t.Context(), Config{Region: "r", VPCID: "vpc-1", Credentials: Credentials{SecretID: "a", SecretKey: "b"}, Timeout: 6500 * time.Millisecond, Transport: hanging{}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -145,7 +145,7 @@ func TestRateLimit(t *testing.T) {
 
 func TestRequestNamesItself(t *testing.T) {
 	s := &stub{answer: func(string, map[string]any) any { return map[string]any{} }}
-	c, err := New(Config{Region: "ap-guangzhou", VPCID: "vpc-1", Credentials: Credentials{SecretID: "a", SecretKey: "b", Token: "tok"}, UserAgent: "clbsync/v1.2+dirty", Transport: s})
+	c, err := New(t.Context(), Config{Region: "ap-guangzhou", VPCID: "vpc-1", Credentials: Credentials{SecretID: "a", SecretKey: "b", Token: "tok"}, UserAgent: "clbsync/v1.2+dirty", Transport: s})
 	if err != nil {
 		t.Fatal(err)
 	}

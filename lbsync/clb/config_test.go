@@ -39,7 +39,7 @@ func TestValidate(t *testing.T) {
 			if err := c.Validate(); err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error is %v, want %q in it", err, test.want)
 			}
-			if _, err := New(c); err == nil {
+			if _, err := New(t.Context(), c); err == nil {
 				t.Error("New takes it")
 			}
 		})

@@ -96,7 +96,7 @@ func TestCredentialsAreFound(t *testing.T) {
 			for _, f := range test.given {
 				f(t)
 			}
-			c, err := New(Config{Region: "r", VPCID: "vpc-1", Credentials: test.conf, Transport: cloudServices(inAnHour)})
+			c, err := New(t.Context(), Config{Region: "r", VPCID: "vpc-1", Credentials: test.conf, Transport: cloudServices(inAnHour)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -126,7 +126,7 @@ func TestCredentialsAreFound(t *testing.T) {
 		t.Run(test.name+" ends the search", func(t *testing.T) {
 			bare(t)
 			test.given(t)
-			_, err := New(Config{Region: "r", VPCID: "vpc-1", Transport: cloudServices(inAnHour)})
+			_, err := New(t.Context(), Config{Region: "r", VPCID: "vpc-1", Transport: cloudServices(inAnHour)})
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want %q in it", err, test.want)
 			}
@@ -134,7 +134,7 @@ func TestCredentialsAreFound(t *testing.T) {
 	}
 	t.Run("if there are none, the error lists what was tried", func(t *testing.T) {
 		bare(t)
-		_, err := New(Config{Region: "r", VPCID: "vpc-1", Transport: &stub{answer: inTurn(plain(http.StatusNotFound, ""))}})
+		_, err := New(t.Context(), Config{Region: "r", VPCID: "vpc-1", Transport: &stub{answer: inTurn(plain(http.StatusNotFound, ""))}})
 		if err == nil {
 			t.Fatal("no error")
 		}
@@ -148,8 +148,20 @@ func TestCredentialsAreFound(t *testing.T) {
 		bare(t)
 		synctest.Test(t, func(t *testing.T) {
 			start := time.Now()
-			_, err := New(Config{Region: "r", VPCID: "vpc-1", Transport: hanging{}})
+			_, err := New(t.Context(), Config{Region: "r", VPCID: "vpc-1", Transport: hanging{}})
 			if took := time.Since(start); err == nil || took > sourceTimeout {
+				t.Errorf("got %v after %s", err, took)
+			}
+		})
+	})
+	t.Run("nor longer than the caller waits", func(t *testing.T) {
+		bare(t)
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			start := time.Now()
+			_, err := New(ctx, Config{Region: "r", VPCID: "vpc-1", Transport: hanging{}})
+			if took := time.Since(start); err == nil || took != time.Second {
 				t.Errorf("got %v after %s", err, took)
 			}
 		})
@@ -167,7 +179,7 @@ func TestMetadataIsAskedWithoutProxy(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	proxied := &http.Transport{Proxy: func(*http.Request) (*url.URL, error) { return nil, errors.New("the proxy knows no metadata") }}
-	c, err := New(Config{Region: "r", VPCID: "vpc-1", Endpoints: Endpoints{Metadata: server.URL}, Transport: proxied})
+	c, err := New(t.Context(), Config{Region: "r", VPCID: "vpc-1", Endpoints: Endpoints{Metadata: server.URL}, Transport: proxied})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +194,7 @@ func TestCredentialsRotate(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			end := time.Now().Add(4 * time.Minute)
 			s := cloudServices(func() time.Time { return end })
-			c, err := New(Config{Region: "r", VPCID: "vpc-1", Transport: s})
+			c, err := New(t.Context(), Config{Region: "r", VPCID: "vpc-1", Transport: s})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -200,7 +212,7 @@ func TestCredentialsRotate(t *testing.T) {
 	t.Run("those of a role are renewed before they end", func(t *testing.T) {
 		bare(t)
 		synctest.Test(t, func(t *testing.T) {
-			c, err := New(Config{Region: "r", VPCID: "vpc-1", Transport: cloudServices(inAnHour)})
+			c, err := New(t.Context(), Config{Region: "r", VPCID: "vpc-1", Transport: cloudServices(inAnHour)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -223,7 +235,7 @@ func TestCredentialsRotate(t *testing.T) {
 		}
 		put("jwt")
 		synctest.Test(t, func(t *testing.T) {
-			c, err := New(Config{Region: "r", VPCID: "vpc-1", Transport: cloudServices(inAnHour)})
+			c, err := New(t.Context(), Config{Region: "r", VPCID: "vpc-1", Transport: cloudServices(inAnHour)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -239,7 +251,7 @@ func TestCredentialsRotate(t *testing.T) {
 		path := profileFile(t, "old", "k")
 		t.Setenv("TENCENTCLOUD_CREDENTIALS_FILE", path)
 		synctest.Test(t, func(t *testing.T) {
-			c, err := New(Config{Region: "r", VPCID: "vpc-1", Transport: cloudServices(inAnHour)})
+			c, err := New(t.Context(), Config{Region: "r", VPCID: "vpc-1", Transport: cloudServices(inAnHour)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -265,7 +277,7 @@ func TestCredentialsRotate(t *testing.T) {
 			return map[string]any{}
 		}}
 		var err error
-		if c, err = New(Config{Region: "r", VPCID: "vpc-1", Transport: s}); err != nil {
+		if c, err = New(t.Context(), Config{Region: "r", VPCID: "vpc-1", Transport: s}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := c.Quotas(t.Context()); lbsync.KindOf(err) != lbsync.Denied || len(s.actions()) != 1 {

@@ -47,7 +47,7 @@ func TestAMountedSecretIsFollowed(t *testing.T) {
 	m := &mounted{T: t, dir: t.TempDir()}
 	m.put(map[string]string{"secretID": "old\n", "secretKey": "k1", "token": "t1"})
 	synctest.Test(t, func(t *testing.T) {
-		c, err := New(Config{Region: "r", VPCID: "vpc-1", Credentials: Credentials{Directory: m.dir}, Transport: cloudServices(inAnHour)})
+		c, err := New(t.Context(), Config{Region: "r", VPCID: "vpc-1", Credentials: Credentials{Directory: m.dir}, Transport: cloudServices(inAnHour)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -120,7 +120,7 @@ func TestWrongCredentialsDirectories(t *testing.T) {
 			bare(t)
 			m := &mounted{T: t, dir: t.TempDir()}
 			m.put(c.files)
-			_, err := New(Config{Region: "r", VPCID: "vpc-1", Credentials: Credentials{Directory: m.dir}, Transport: cloudServices(inAnHour)})
+			_, err := New(t.Context(), Config{Region: "r", VPCID: "vpc-1", Credentials: Credentials{Directory: m.dir}, Transport: cloudServices(inAnHour)})
 			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "credentials directory") {
 				t.Errorf("got %v, want %q in it: the search must not go on to another account's credentials", err, c.want)
 			}

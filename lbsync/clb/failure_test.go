@@ -241,7 +241,7 @@ func TestWrongSettings(t *testing.T) {
 	t.Run("an endpoint where nobody listens is told with what to do", func(t *testing.T) {
 		server := httptest.NewServer(nil)
 		server.Close()
-		c, err := New(Config{Region: "ap-guangzhou", VPCID: "vpc-1", Credentials: Credentials{SecretID: "a", SecretKey: "b"}, Endpoints: Endpoints{CLB: server.URL}})
+		c, err := New(t.Context(), Config{Region: "ap-guangzhou", VPCID: "vpc-1", Credentials: Credentials{SecretID: "a", SecretKey: "b"}, Endpoints: Endpoints{CLB: server.URL}})
 		if err != nil {
 			t.Fatal(err)
 		}

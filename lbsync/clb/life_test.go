@@ -148,7 +148,7 @@ func TestLifeOfALoadBalancer(t *testing.T) {
 		t.Cleanup(sim.Close)
 		server := httptest.NewServer(sim.Handler())
 		t.Cleanup(server.Close)
-		c, err := New(Config{Region: "ap-guangzhou", VPCID: "vpc-2ab3c4d5", Credentials: Credentials{SecretID: "AKIDEXAMPLE", SecretKey: "SECRETEXAMPLE"}, Endpoints: Endpoints{CLB: server.URL, CVM: server.URL, VPC: server.URL}})
+		c, err := New(t.Context(), Config{Region: "ap-guangzhou", VPCID: "vpc-2ab3c4d5", Credentials: Credentials{SecretID: "AKIDEXAMPLE", SecretKey: "SECRETEXAMPLE"}, Endpoints: Endpoints{CLB: server.URL, CVM: server.URL, VPC: server.URL}})
 		if err != nil {
 			t.Fatal(err)
 		}

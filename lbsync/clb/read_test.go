@@ -249,9 +249,7 @@ func TestSettingsThatWereTurnedAreSeenAndSetRight(t *testing.T) {
 				if test.check != nil {
 					edit["HealthCheck"] = test.check
 				}
-				for k, v := range test.more {
-					edit[k] = v
-				}
+				maps.Copy(edit, test.more)
 				w.console("ModifyListener", edit)
 				<-time.After(time.Minute)
 				seen := w.observe(now.Instance.ID)

@@ -99,7 +99,7 @@ var done = map[string]any{"Status": taskDone}
 func stubbed(t testing.TB, answer func(action string, params map[string]any) any) (*Client, *stub) {
 	t.Helper()
 	s := &stub{answer: answer}
-	c, err := New(Config{Region: "ap-guangzhou", VPCID: "vpc-2ab3c4d5", Credentials: Credentials{SecretID: "AKIDEXAMPLE", SecretKey: "SECRETEXAMPLE"}, Transport: s})
+	c, err := New(t.Context(), Config{Region: "ap-guangzhou", VPCID: "vpc-2ab3c4d5", Credentials: Credentials{SecretID: "AKIDEXAMPLE", SecretKey: "SECRETEXAMPLE"}, Transport: s})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ type vpcFilter struct {
 }
 
 type securityGroup struct {
-	SecurityGroupId   *string   `json:"SecurityGroupId"` //nolint:revive,staticcheck // the API's spelling
+	SecurityGroupId   *string   `json:"SecurityGroupId"` //nolint:staticcheck // the API's spelling
 	SecurityGroupName *string   `json:"SecurityGroupName"`
 	CreatedTime       *string   `json:"CreatedTime"`
 	TagSet            []*vpcTag `json:"TagSet"`
@@ -50,7 +50,7 @@ type policy struct {
 	Port              *string `json:"Port,omitempty"`
 	CidrBlock         *string `json:"CidrBlock,omitempty"`
 	Ipv6CidrBlock     *string `json:"Ipv6CidrBlock,omitempty"`
-	SecurityGroupId   *string `json:"SecurityGroupId,omitempty"` //nolint:revive,staticcheck // the API's spelling
+	SecurityGroupId   *string `json:"SecurityGroupId,omitempty"` //nolint:staticcheck // the API's spelling
 	Action            *string `json:"Action,omitempty"`
 	PolicyDescription *string `json:"PolicyDescription,omitempty"`
 }
@@ -58,7 +58,7 @@ type policy struct {
 // vpcRequest is a request of the service; those fields that are nil are not sent.
 type vpcRequest struct {
 	*tchttp.BaseRequest
-	SecurityGroupId        *string      `json:"SecurityGroupId,omitempty"` //nolint:revive,staticcheck // the API's spelling
+	SecurityGroupId        *string      `json:"SecurityGroupId,omitempty"` //nolint:staticcheck // the API's spelling
 	SecurityGroupPolicySet *policySet   `json:"SecurityGroupPolicySet,omitempty"`
 	GroupName              *string      `json:"GroupName,omitempty"`
 	GroupDescription       *string      `json:"GroupDescription,omitempty"`
@@ -74,7 +74,7 @@ type vpcResponse struct {
 		SecurityGroup          *securityGroup
 		SecurityGroupSet       []*securityGroup
 		SecurityGroupPolicySet *policySet
-		RequestId              *string //nolint:revive,staticcheck // the API's spelling
+		RequestId              *string //nolint:staticcheck // the API's spelling
 	} `json:"Response"`
 }
 

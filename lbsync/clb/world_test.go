@@ -64,7 +64,7 @@ func (w world) client(cfg Config) *Client {
 	if cfg.Credentials == (Credentials{}) {
 		cfg.Credentials = Credentials{SecretID: "AKIDEXAMPLE", SecretKey: "SECRETEXAMPLE"}
 	}
-	c, err := New(cfg)
+	c, err := New(w.t.Context(), cfg)
 	if err != nil {
 		w.t.Fatal(err)
 	}

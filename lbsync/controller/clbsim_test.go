@@ -58,7 +58,7 @@ func newWire(tb testing.TB, key string, objects ...runtime.Object) *wire {
 	tb.Cleanup(sim.Close)
 	server := httptest.NewServer(sim.Handler())
 	tb.Cleanup(server.Close)
-	cloud, err := clb.New(clb.Config{
+	cloud, err := clb.New(tb.Context(), clb.Config{
 		Region: "ap-guangzhou", VPCID: "vpc-2ab3c4d5",
 		Credentials: clb.Credentials{SecretID: "AKIDEXAMPLE", SecretKey: key},
 		Endpoints:   clb.Endpoints{CLB: server.URL, CVM: server.URL, VPC: server.URL, Tag: server.URL},

@@ -44,9 +44,10 @@ func field(of func(l *tried, lb admin.LoadBalancer) string) func(*tried, string)
 
 // described is what DescribeLoadBalancers says of a CLB, as far as it is read here.
 type described struct {
-	LoadBalancerName, AddressIPVersion, IPv6Mode, VipIsp, SlaType string
-	ProjectID                                                     int `json:"ProjectId"`
-	NetworkAttributes                                             struct {
+	LoadBalancerName, AddressIPVersion, IPv6Mode, VipIsp string
+	SLAType                                              string `json:"SlaType"`
+	ProjectID                                            int    `json:"ProjectId"`
+	NetworkAttributes                                    struct {
 		InternetChargeType      string
 		InternetMaxBandwidthOut int
 	}
@@ -255,7 +256,7 @@ func ofOrders() []every {
 					if strings.HasPrefix(d.LoadBalancerName, "cls-demo_") {
 						name = ""
 					}
-					return fmt.Sprintf("%s %s %d%s", d.MasterZone.Zone, d.SlaType, d.ProjectID, name)
+					return fmt.Sprintf("%s %s %d%s", d.MasterZone.Zone, d.SLAType, d.ProjectID, name)
 				})(l, service)
 			}, [3]string{"shop", "mall", "says nothing of it any more"}),
 		parameters("of billing", `{"VipIsp":"CTCC","InternetAccessible":{"InternetChargeType":"BANDWIDTH_PACKAGE","InternetMaxBandwidthOut":40},"BandwidthPackageId":"bwp-2ab3c4d5"}`, `{"VipIsp":"BGP"}`,

@@ -126,10 +126,10 @@ func ofTheController() []every {
 			s.Spec.SessionAffinityConfig = &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: new(int32(60))}}
 		})
 		l.pass(time.Minute)
-		switch now := l.sticky(service); {
-		case now == "":
+		switch l.sticky(service) {
+		case "":
 			return "no CLB"
-		case now == was:
+		case was:
 			return "left alone"
 		}
 		return "follows"

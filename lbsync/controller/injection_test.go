@@ -69,7 +69,7 @@ func inAccount(t *testing.T, change func(*clbsim.Config), test func(l *trial)) {
 			t.Fatal(err)
 		}
 		defer sim.Close()
-		cloud, err := clb.New(clb.Config{
+		cloud, err := clb.New(t.Context(), clb.Config{
 			Region: "ap-guangzhou", VPCID: "vpc-2ab3c4d5", Transport: sim.Transport(),
 			Credentials: clb.Credentials{SecretID: "AKIDEXAMPLE", SecretKey: "SECRETEXAMPLE"},
 			Endpoints:   clb.Endpoints{CLB: "http://clbsim.local", CVM: "http://clbsim.local", VPC: "http://clbsim.local", Tag: "http://clbsim.local"},
@@ -79,7 +79,7 @@ func inAccount(t *testing.T, change func(*clbsim.Config), test func(l *trial)) {
 		}
 		settings := lbsync.DefaultSettings()
 		settings.ClusterID, settings.VPCID = "cls-demo", "vpc-2ab3c4d5"
-		l := &trial{world: &world{T: t, client: fake.NewSimpleClientset()}, sim: sim.Admin()} //nolint:staticcheck // the other one parses the schema of everything, a third of a life
+		l := &trial{world: &world{T: t, client: fake.NewSimpleClientset()}, sim: sim.Admin()} // the other one parses the schema of everything, a third of a life
 		l.config = Config{Client: l.client, Cloud: cloud, Settings: settings, Workers: 2}
 		l.record()
 		for _, node := range kubetest.Nodes(3) {

@@ -180,7 +180,7 @@ func (w *town) remove(node *corev1.Node) {
 func (w *town) run() {
 	w.Helper()
 	w.stop()
-	cloud, err := clb.New(clb.Config{
+	cloud, err := clb.New(w.Context(), clb.Config{
 		Region: "ap-guangzhou", VPCID: "vpc-2ab3c4d5",
 		Credentials: clb.Credentials{SecretID: "AKIDEXAMPLE", SecretKey: "SECRETEXAMPLE"},
 		Endpoints:   clb.Endpoints{CLB: "http://clbsim.local", CVM: "http://clbsim.local", VPC: "http://clbsim.local", Tag: "http://clbsim.local"},

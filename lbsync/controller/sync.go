@@ -28,17 +28,8 @@ func (c *Controller) sync(ctx context.Context, k key, r *state, d due) (again ti
 	if r.service == nil {
 		r.service = d.retire
 	}
-	if last := r.service; last != nil && (svc == nil || svc.UID != last.UID) {
-		if r.cloud == nil {
-			if r.cloud, err = c.cloudOf(ctx, last); err != nil {
-				return 0, outcome{err: err}
-			}
-		}
-		// It went without waiting for its finalizer: somebody took that off.
-		if out := c.retire(ctx, r, last, false); out.err != nil || out.present {
-			return 0, out
-		}
-		r.clear()
+	if out := c.retireLost(ctx, r, svc); out.err != nil || out.present {
+		return 0, out
 	}
 	if svc == nil || r.service == nil && !c.concerns(svc) {
 		c.memory.forget(k)
@@ -66,6 +57,25 @@ func (c *Controller) sync(ctx context.Context, k key, r *state, d due) (again ti
 		out.err = nil
 	}
 	return again, out
+}
+
+// retireLost retires the Service that a state is of, if it is not svc, nil for none: it went without waiting for its finalizer,
+// since somebody took that off. The zero outcome is that nothing of it is left.
+func (c *Controller) retireLost(ctx context.Context, r *state, svc *corev1.Service) (out outcome) {
+	last := r.service
+	if last == nil || svc != nil && svc.UID == last.UID {
+		return outcome{}
+	}
+	if r.cloud == nil {
+		if r.cloud, out.err = c.cloudOf(ctx, last); out.err != nil {
+			return out
+		}
+	}
+	if out = c.retire(ctx, r, last, false); out.err != nil || out.present {
+		return out
+	}
+	r.clear()
+	return outcome{}
 }
 
 // ensure takes the CLB of a Service towards what the Service asks for, and makes known how far it got.

@@ -4,6 +4,7 @@ package serviceconfig
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 )
@@ -21,14 +22,10 @@ type Listener struct {
 // argument is changed; was may be nil.
 func Auto(was map[string]any, listeners []Listener) map[string]any {
 	out := map[string]any{}
-	for k, v := range was {
-		out[k] = v
-	}
+	maps.Copy(out, was)
 	lb := map[string]any{}
 	if m, ok := was[schema.Name].(map[string]any); ok {
-		for k, v := range m {
-			lb[k] = v
-		}
+		maps.Copy(lb, m)
 	}
 	for _, name := range []string{layer4Name, layer7Name} {
 		old, _ := lb[name].([]any)
@@ -89,9 +86,7 @@ func find(list []any, is func(map[string]any) bool) map[string]any {
 // section returns the section of a listener, with what a person wrote into it.
 func (l Listener) section(was map[string]any) map[string]any {
 	out := map[string]any{}
-	for k, v := range was {
-		out[k] = v
-	}
+	maps.Copy(out, was)
 	if was == nil {
 		out["protocol"], out["port"] = l.Protocol, int64(l.Port)
 		if l.Check != nil && len(l.Domains) == 0 {
@@ -105,9 +100,7 @@ func (l Listener) section(was map[string]any) map[string]any {
 	var domains []any
 	for _, d := range l.Domains {
 		domain := map[string]any{"domain": d}
-		for k, v := range find(old, func(m map[string]any) bool { return m["domain"] == d }) {
-			domain[k] = v
-		}
+		maps.Copy(domain, find(old, func(m map[string]any) bool { return m["domain"] == d }))
 		rules, _ := domain["rules"].([]any)
 		if find(rules, func(m map[string]any) bool { return m["url"] == l.URL }) == nil {
 			rule := map[string]any{"url": l.URL}

@@ -158,19 +158,26 @@ func (f *Field) check(section, path string, v any) []Problem {
 			fault("is %v, not true or false", short(v))
 		}
 	case text:
-		s, ok := v.(string)
-		switch {
-		case !ok:
+		if s, ok := v.(string); !ok {
 			fault("is %v, not a text", short(v))
-		case f.Words != nil && !slices.Contains(f.Words, s):
-			fault("is %q, not %s", short(s), strings.Join(f.Words, ", "))
-		case f.Most > 0 && utf8.RuneCountInString(s) > f.Most:
-			fault("has %d characters, not at most %d", utf8.RuneCountInString(s), f.Most)
-		case f.Pattern != "" && !regexp.MustCompile(f.Pattern).MatchString(s):
-			fault("is %q, which does not match %s", short(s), f.Pattern)
+		} else if wrong := f.wrongText(s); wrong != "" {
+			fault("%s", wrong)
 		}
 	}
 	return out
+}
+
+// wrongText returns what is wrong with a text, "" if nothing is.
+func (f *Field) wrongText(s string) string {
+	switch n := utf8.RuneCountInString(s); {
+	case f.Words != nil && !slices.Contains(f.Words, s):
+		return fmt.Sprintf("is %q, not %s", short(s), strings.Join(f.Words, ", "))
+	case f.Most > 0 && n > f.Most:
+		return fmt.Sprintf("has %d characters, not at most %d", n, f.Most)
+	case f.Pattern != "" && !regexp.MustCompile(f.Pattern).MatchString(s):
+		return fmt.Sprintf("is %q, which does not match %s", short(s), f.Pattern)
+	}
+	return ""
 }
 
 func (f *Field) checkObject(section, path string, m map[string]any) []Problem {

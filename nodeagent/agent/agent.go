@@ -177,7 +177,7 @@ func (a *Agent) makeFamilies(ctx context.Context) error {
 			options.EndpointChains = true
 		}
 		f := newFamily(runner, options, a.metrics, a.snapshot)
-		f.health = healthcheck.New(a.healthConfig(f))
+		f.health = healthcheck.New(a.healthConfig(f)) //nolint:contextcheck // who holds a port is asked for a second at most, and told in an Event also at the end
 		a.families = append(a.families, f)
 	}
 	if len(a.families) == 0 {

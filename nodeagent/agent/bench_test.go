@@ -44,7 +44,7 @@ func BenchmarkBesideKubeProxy(b *testing.B) {
 	agent := agentBinary(b)
 	w := &table{out: os.Stdout}
 	w.line("Load average before: %s", loadAverage(b))
-	for _, variant := range strings.Split(*benchVariants, ",") {
+	for variant := range strings.SplitSeq(*benchVariants, ",") {
 		contestants := []contestant{{"clb-node-agent", func(b *testing.B, r *rig.Rig) *rig.Process {
 			return r.Agent(b, agent, "n1", "--iptables="+variant, "--mode=standalone")
 		}}}
@@ -245,7 +245,7 @@ func newFlows(b *testing.B, c contestant) []figure {
 	p := c.start(b, r)
 	var figures []figure
 	have := 0
-	for _, word := range strings.Split(*benchPorts, ",") {
+	for word := range strings.SplitSeq(*benchPorts, ",") {
 		n, err := strconv.Atoi(word)
 		if err != nil {
 			b.Fatalf("-ports: %v", err)

@@ -189,7 +189,7 @@ func beside(t *testing.T, binary, variant, mode, nodePortAddresses string) {
 	packets := 0
 	for line := range strings.Lines(counted) {
 		if fields := strings.Fields(line); len(fields) > 0 {
-			n, _ := strconv.Atoi(fields[0]) //nolint:errcheck // headings count for nothing
+			n, _ := strconv.Atoi(fields[0]) // headings count for nothing
 			packets += n
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -20,19 +21,19 @@ import (
 // startWithin bounds the start of a cluster, which takes some 15 s on two cores.
 const startWithin = 3 * time.Minute
 
-// flags makes a command's flag set; synopsis is what its help begins with.
-func flags(name, synopsis string) *flag.FlagSet {
+// flags makes a command's flag set; synopsis is what its help, which goes to out, begins with.
+func flags(out io.Writer, name, synopsis string) *flag.FlagSet {
 	fs := flag.NewFlagSet("lab "+name, flag.ContinueOnError)
-	fs.SetOutput(os.Stdout)
+	fs.SetOutput(out)
 	fs.Usage = func() {
-		fmt.Printf("usage: lab %s %s\n", name, synopsis)
+		fmt.Fprintf(out, "usage: lab %s %s\n", name, synopsis)
 		fs.PrintDefaults()
 	}
 	return fs
 }
 
-func runBuild(ctx context.Context, args []string) error {
-	fs := flags("build", "[--e2e] [--product]")
+func runBuild(ctx context.Context, out io.Writer, args []string) error {
+	fs := flags(out, "build", "[--e2e] [--product]")
 	e2e := fs.Bool("e2e", false, "also the upstream end-to-end suite and its image")
 	product := fs.Bool("product", false, "also the programs of the main module")
 	if err := fs.Parse(args); err != nil {
@@ -46,25 +47,25 @@ func runBuild(ctx context.Context, args []string) error {
 		sets = append(sets, build.Product)
 	}
 	begin := time.Now()
-	dir, err := build.Ensure(ctx, os.Stdout, sets...)
+	dir, err := build.Ensure(ctx, out, sets...)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s is up to date (%.1f s)\n", dir, time.Since(begin).Seconds())
+	fmt.Fprintf(out, "%s is up to date (%.1f s)\n", dir, time.Since(begin).Seconds())
 	return nil
 }
 
-func runPackages(ctx context.Context, args []string) error {
-	fs := flags("packages", "\n\nInstalls the Debian packages that a lab needs and that lack; starts no service.\n")
+func runPackages(ctx context.Context, out io.Writer, args []string) error {
+	fs := flags(out, "packages", "\n\nInstalls the Debian packages that a lab needs and that lack; starts no service.\n")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	return build.Packages(ctx, os.Stdout)
+	return build.Packages(ctx, out)
 }
 
-func runUp(ctx context.Context, args []string) error {
-	fs := flags("up", "[FLAGS]\n\nStarts a cluster and leaves it running until 'lab down'. It is built first if need be.\n")
-	config := cluster.Config{Detached: true, Progress: os.Stdout}
+func runUp(ctx context.Context, out io.Writer, args []string) error {
+	fs := flags(out, "up", "[FLAGS]\n\nStarts a cluster and leaves it running until 'lab down'. It is built first if need be.\n")
+	config := cluster.Config{Detached: true, Progress: out}
 	proxy := cluster.NodeAgent
 	fs.StringVar(&config.Name, "name", "lab", "name of the cluster")
 	fs.IntVar(&config.Nodes, "nodes", 3, "number of nodes")
@@ -84,7 +85,7 @@ func runUp(ctx context.Context, args []string) error {
 	if proxy == cluster.NodeAgent {
 		sets = append(sets, build.Product)
 	}
-	dir, err := build.Ensure(ctx, os.Stdout, sets...)
+	dir, err := build.Ensure(ctx, out, sets...)
 	if err != nil {
 		return err
 	}
@@ -98,7 +99,7 @@ func runUp(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf(`
+	fmt.Fprintf(out, `
 Cluster %s runs. Next, for instance:
 
   export KUBECONFIG=%s PATH=%s:$PATH
@@ -113,8 +114,8 @@ Logs are in %s
 	return nil
 }
 
-func runDown(_ context.Context, args []string) error {
-	fs := flags("down", "[NAME | --all]\n\nRemoves a cluster and every trace of it, whoever started it and whether or not that still runs.\n")
+func runDown(_ context.Context, out io.Writer, args []string) error {
+	fs := flags(out, "down", "[NAME | --all]\n\nRemoves a cluster and every trace of it, whoever started it and whether or not that still runs.\n")
 	all := fs.Bool("all", false, "all clusters, also those that a program is using now")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -136,19 +137,19 @@ func runDown(_ context.Context, args []string) error {
 		return fmt.Errorf("there are several labs, name one or say --all: %s", strings.Join(names, " "))
 	}
 	for _, name := range names {
-		if err := machine.Remove(name); err != nil {
+		if err := machine.Remove(name); err != nil { //nolint:contextcheck // one that has begun is finished, for half of a lab is of no use to anybody
 			return err
 		}
-		fmt.Printf("removed lab %s\n", name)
+		fmt.Fprintf(out, "removed lab %s\n", name)
 	}
 	if len(names) == 0 {
-		fmt.Println("there is no lab")
+		fmt.Fprintln(out, "there is no lab")
 	}
 	return nil
 }
 
-func runList(_ context.Context, args []string) error {
-	if err := flags("list", "").Parse(args); err != nil {
+func runList(_ context.Context, out io.Writer, args []string) error {
+	if err := flags(out, "list", "").Parse(args); err != nil {
 		return err
 	}
 	names, err := machine.Names()
@@ -156,10 +157,10 @@ func runList(_ context.Context, args []string) error {
 		return err
 	}
 	if len(names) == 0 {
-		fmt.Println("there is no lab")
+		fmt.Fprintln(out, "there is no lab")
 		return nil
 	}
-	fmt.Printf("%-24s  %-8s  %-20s  %s\n", "NAME", "NODES", "STARTED", "OWNER")
+	fmt.Fprintf(out, "%-24s  %-8s  %-20s  %s\n", "NAME", "NODES", "STARTED", "OWNER")
 	for _, name := range names {
 		nodes, started, owner := "-", "-", "unknown: remains of a lab"
 		if lab, err := machine.Open(name); err == nil {
@@ -169,7 +170,7 @@ func runList(_ context.Context, args []string) error {
 		if c, err := cluster.Open(name); err == nil {
 			nodes = fmt.Sprint(len(c.Nodes()))
 		}
-		fmt.Printf("%-24s  %-8s  %-20s  %s\n", name, nodes, started, owner)
+		fmt.Fprintf(out, "%-24s  %-8s  %-20s  %s\n", name, nodes, started, owner)
 	}
 	return nil
 }
@@ -184,17 +185,17 @@ func describe(o machine.Owner) string {
 	return fmt.Sprintf("process %d, which has died: 'lab down' removes the rest", o.PID)
 }
 
-func runKubectl(ctx context.Context, args []string) error {
+func runKubectl(ctx context.Context, out io.Writer, args []string) error {
 	c, rest, err := open(args)
 	if err != nil {
 		return err
 	}
 	cmd := c.KubectlCommand(ctx, rest...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, out, os.Stderr
 	return cmd.Run()
 }
 
-func runExec(ctx context.Context, args []string) error {
+func runExec(ctx context.Context, _ io.Writer, args []string) error {
 	dash := slices.Index(args, "--")
 	if dash < 1 || dash == len(args)-1 {
 		return errors.New("want: lab exec [NAME] MACHINE -- PROGRAM ARGS")
@@ -210,7 +211,7 @@ func runExec(ctx context.Context, args []string) error {
 	return m.Attach(ctx, argv)
 }
 
-func runAddNode(ctx context.Context, args []string) error {
+func runAddNode(ctx context.Context, out io.Writer, args []string) error {
 	c, _, err := open(args)
 	if err != nil {
 		return err
@@ -221,11 +222,11 @@ func runAddNode(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("node %s (%s, %s) is Ready\n", n.Name, n.IP, n.InstanceID)
+	fmt.Fprintf(out, "node %s (%s, %s) is Ready\n", n.Name, n.IP, n.InstanceID)
 	return nil
 }
 
-func runRemoveNode(ctx context.Context, args []string) error {
+func runRemoveNode(ctx context.Context, out io.Writer, args []string) error {
 	if len(args) == 0 {
 		return errors.New("want: lab remove-node [NAME] NODE")
 	}
@@ -237,12 +238,12 @@ func runRemoveNode(ctx context.Context, args []string) error {
 	if err := c.RemoveNode(ctx, node); err != nil {
 		return err
 	}
-	fmt.Printf("removed node %s\n", node)
+	fmt.Fprintf(out, "removed node %s\n", node)
 	return nil
 }
 
-func runCheckClean(_ context.Context, args []string) error {
-	fs := flags("check-clean", "[NAME]\n\nLists what clusters have left on this host, or are: directories, cgroups, processes with their\nnamespaces, mounts, links, packet filter rules. Exit status 1 if there is anything.\n")
+func runCheckClean(_ context.Context, out io.Writer, args []string) error {
+	fs := flags(out, "check-clean", "[NAME]\n\nLists what clusters have left on this host, or are: directories, cgroups, processes with their\nnamespaces, mounts, links, packet filter rules. Exit status 1 if there is anything.\n")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -251,12 +252,12 @@ func runCheckClean(_ context.Context, args []string) error {
 		return err
 	}
 	for _, trace := range left {
-		fmt.Println(trace)
+		fmt.Fprintln(out, trace)
 	}
 	if len(left) > 0 {
 		return fmt.Errorf("%d traces of a lab", len(left))
 	}
-	fmt.Println("no trace of a lab")
+	fmt.Fprintln(out, "no trace of a lab")
 	return nil
 }
 

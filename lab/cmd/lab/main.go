@@ -9,6 +9,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -31,7 +32,8 @@ const usage = `lab runs real Kubernetes clusters on this machine, in network nam
 'lab COMMAND --help' lists the flags of a command.
 `
 
-var commands = map[string]func(context.Context, []string) error{
+// commands write what a person asked for to the writer.
+var commands = map[string]func(context.Context, io.Writer, []string) error{
 	"build":       runBuild,
 	"packages":    runPackages,
 	"up":          runUp,
@@ -46,7 +48,7 @@ var commands = map[string]func(context.Context, []string) error{
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:])
+	err := run(ctx, os.Stdout, os.Args[1:])
 	stop()
 	var exit *exec.ExitError
 	switch {
@@ -59,14 +61,14 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, args []string) error {
+func run(ctx context.Context, out io.Writer, args []string) error {
 	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" || args[0] == "-help" {
-		fmt.Print(usage)
-		return nil
+		_, err := io.WriteString(out, usage)
+		return err
 	}
 	command := commands[args[0]]
 	if command == nil {
 		return fmt.Errorf("unknown command %q; 'lab help' lists them", args[0])
 	}
-	return command(ctx, args[1:])
+	return command(ctx, out, args[1:])
 }

@@ -67,7 +67,11 @@ func TestUsage(t *testing.T) {
 		{"exec wants a machine and a program", []string{"exec", "n1"}, "MACHINE"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			err := run(t.Context(), c.args)
+			var out strings.Builder
+			err := run(t.Context(), &out, c.args)
+			if c.args == nil && out.String() != usage {
+				t.Errorf("printed %q", &out)
+			}
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("lab %v: %v, want %q", c.args, err, c.want)
 			}

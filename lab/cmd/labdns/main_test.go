@@ -14,7 +14,6 @@ import (
 	corelisters "k8s.io/client-go/listers/core/v1"
 	discoverylisters "k8s.io/client-go/listers/discovery/v1"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/utils/ptr"
 )
 
 func testCatalogue(t *testing.T) catalogue {
@@ -35,8 +34,8 @@ func testCatalogue(t *testing.T) catalogue {
 		ObjectMeta:  meta("db-1"),
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Endpoints: []discoveryv1.Endpoint{
-			{Addresses: []string{"10.251.65.2"}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true)}},
-			{Addresses: []string{"10.251.65.3"}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(false)}},
+			{Addresses: []string{"10.251.65.2"}, Conditions: discoveryv1.EndpointConditions{Ready: new(true)}},
+			{Addresses: []string{"10.251.65.3"}, Conditions: discoveryv1.EndpointConditions{Ready: new(false)}},
 			{Addresses: []string{"10.251.65.4"}},
 		},
 	}

@@ -71,14 +71,15 @@ func serveTCP(ctx context.Context, listen string, find lookup) error {
 		}
 		go func() {
 			defer conn.Close()
-			if err := converse(conn, find); err != nil && !errors.Is(err, io.EOF) {
+			if err := converse(conn, find); !errors.Is(err, io.EOF) {
 				fmt.Fprintf(os.Stderr, "connection from %s: %v\n", conn.RemoteAddr(), err)
 			}
 		}()
 	}
 }
 
-// converse answers the queries of one TCP connection, each of which comes after its length.
+// converse answers the queries of one TCP connection, each of which comes after its length, until an error ends it: io.EOF if the
+// client does.
 func converse(conn net.Conn, find lookup) error {
 	for {
 		if err := conn.SetDeadline(time.Now().Add(idleTCP)); err != nil {

@@ -176,7 +176,7 @@ func (t part) cut(c Change, most int) []part {
 	}
 	var parts []part
 	sum := 0
-	add := func(chain Chain, n int) *part {
+	add := func(n int) *part {
 		if len(parts) == 0 || sum+n > most {
 			parts, sum = append(parts, part{}), 0
 		}
@@ -185,13 +185,13 @@ func (t part) cut(c Change, most int) []part {
 	}
 	slices.SortStableFunc(t.write, func(a, b Chain) int { return rank(a) - rank(b) })
 	for _, chain := range t.write {
-		p := add(chain, names(chain))
+		p := add(names(chain))
 		p.write = append(p.write, chain)
 	}
 	parts, sum = append(parts, part{commands: t.commands}), 0
 	slices.SortStableFunc(t.remove, func(a, b Chain) int { return rank(b) - rank(a) })
 	for _, chain := range t.remove {
-		p := add(chain, 1)
+		p := add(1)
 		p.remove = append(p.remove, chain)
 	}
 	return parts

@@ -3,6 +3,7 @@
 package chains
 
 import (
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -98,10 +99,7 @@ func TestCutTransactionsAreSound(t *testing.T) {
 	before := Text{Chains: map[Chain][]string{}}
 	for round := range 40 {
 		after := Render(nodeagent.NewRules(corev1.IPv4Protocol, nodeagent.Services{Ports: randomServices(random, corev1.IPv4Protocol)}, settings), options)
-		kernel := map[Chain][]string{}
-		for c, rules := range before.Chains {
-			kernel[c] = rules
-		}
+		kernel := maps.Clone(before.Chains)
 		for _, section := range strings.SplitAfter(Diff(Saved{Chains: kernel, BuiltIn: ownJumps()}, after).Input(most), "COMMIT\n") {
 			play(t, kernel, section, most)
 		}
