@@ -33,6 +33,12 @@ func (s *served) ask(ctx context.Context, l *limits, name string, p lbsync.Prior
 	s.order, s.at = append(s.order, name), append(s.at, time.Since(s.begun))
 }
 
+func (s *served) soFar() (order []string, at []time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.order), slices.Clone(s.at)
+}
+
 func limited(per float64) *limits { return &limits{of: func(string) float64 { return per }} }
 
 func TestAnUrgentCallTakesTheNextToken(t *testing.T) {
@@ -55,12 +61,12 @@ func TestAnUrgentCallTakesTheNextToken(t *testing.T) {
 			t.Errorf("the urgent call waited for %s while others wait for 100 s, want one token's time at most", waited)
 		}
 		<-time.After(10 * time.Second)
-		if !slices.Contains(s.order, "verify") {
+		if order, _ := s.soFar(); !slices.Contains(order, "verify") {
 			t.Error("a background call got no token within 20 s: it starves")
 		}
 		<-time.After(2 * time.Minute)
-		if len(s.order) != 1502 || s.at[1501] < 1490*time.Second/15 {
-			t.Errorf("%d tokens, the last after %s, want 1502 in 15/s", len(s.order), s.at[len(s.at)-1])
+		if _, at := s.soFar(); len(at) != 1502 || at[1501] < 1490*time.Second/15 {
+			t.Errorf("%d tokens, the last after %s, want 1502 in 15/s", len(at), at[len(at)-1])
 		}
 	})
 }
@@ -80,7 +86,8 @@ func TestAWaitEndsWithItsContextAndLeavesTheLine(t *testing.T) {
 		for range 3 {
 			s.ask(t.Context(), l, "later", lbsync.Normal)
 		}
-		if got := s.at[3]; got < 2900*time.Millisecond || got > 4100*time.Millisecond {
+		_, at := s.soFar()
+		if got := at[3]; got < 2900*time.Millisecond || got > 4100*time.Millisecond {
 			t.Errorf("the fourth token of 1/s came after %s", got)
 		}
 	})
