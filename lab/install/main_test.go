@@ -20,6 +20,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/clbsync/clbsync/clbsim/admin"
 	"github.com/clbsync/clbsync/lab/cluster"
@@ -272,17 +273,26 @@ func (s *scene) uninstall() {
 	s.t.Helper()
 	s.forbidden()
 	out, err := s.Helm.Uninstall(s.ctx, Release, Namespace)
+	if err != nil && strings.Contains(err.Error()+out, "still exists") {
+		// helm ends its wait when it cannot read a status once, and calls what is about to go an error.
+		err = wait.PollUntilContextTimeout(s.ctx, 200*time.Millisecond, 2*time.Minute, true, func(context.Context) (bool, error) { return len(s.left()) == 0, nil })
+	}
 	if err != nil {
 		s.t.Fatalf("helm uninstall: %v\n%s\n%s", err, out, s.explain(s.ctx))
 	}
 	s.rules(false)
-	for _, kind := range []string{"clusterroles", "clusterrolebindings", "roles", "rolebindings", "deployments", "daemonsets", "pods", "secrets", "configmaps", "serviceaccounts"} {
-		left, err := s.Kubectl(s.ctx, "get", kind, "--all-namespaces", "--selector=app.kubernetes.io/instance="+Release, "--output=name")
-		s.must(err)
-		if len(left) > 0 {
-			s.t.Errorf("helm uninstall left %s", left)
-		}
+	if left := s.left(); len(left) > 0 {
+		s.t.Errorf("helm uninstall left %s", left)
 	}
+}
+
+// left returns the names of what there still is of the installation.
+func (s *scene) left() string {
+	s.t.Helper()
+	kinds := "clusterroles,clusterrolebindings,roles,rolebindings,deployments,daemonsets,pods,secrets,configmaps,serviceaccounts"
+	left, err := s.Kubectl(s.ctx, "get", kinds, "--all-namespaces", "--selector=app.kubernetes.io/instance="+Release, "--output=name")
+	s.must(err)
+	return strings.TrimSpace(string(left))
 }
 
 // account is a ServiceAccount of the installation.

@@ -33,18 +33,18 @@ func (c *Controller) Ensure(ctx context.Context, svc *corev1.Service) (*corev1.L
 // Get reads what the status of the Service should be, and whether there is a CLB of the Service, be it
 // half-created or half-deleted.
 func (c *Controller) Get(ctx context.Context, svc *corev1.Service) (*corev1.LoadBalancerStatus, bool, error) {
-	cloud, err := c.cloudOf(ctx, svc)
+	cloud, err := c.cloudOf(svc)
 	if err != nil {
 		return nil, false, err
 	}
 	if k := keyOf(svc); shared(k) {
-		lb, err := cloud.Observe(ctx, k.Name)
+		lb, _, err := c.observeExisting(ctx, cloud, svc, k.Name)
 		if lbsync.KindOf(err) == lbsync.NotFound || err == nil && !lb.Has(svc.UID) {
 			return nil, false, nil
 		}
 		return &corev1.LoadBalancerStatus{Ingress: lbsync.Ingress(lb.Instance, ipMode(svc))}, err == nil, err
 	}
-	found, err := cloud.Find(ctx, c.owner(svc))
+	found, _, err := c.find(ctx, cloud, svc)
 	if err != nil || len(found) == 0 {
 		return nil, false, err
 	}

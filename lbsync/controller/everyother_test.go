@@ -133,15 +133,19 @@ func TestAnExistingCLBElsewhereIsUsedWhenTheManifestSaysWhere(t *testing.T) {
 // What somebody writes over the note of the region while no controller runs makes no second CLB and forgets none.
 func TestARegionThatWasWrittenOver(t *testing.T) {
 	for name, over := range map[string]map[string]string{
-		"the note is gone":                         {annotation.Region: ""},
-		"another region is noted":                  {annotation.Region: "ap-beijing"},
-		"another region is asked for":              {annotation.CrossRegion: "ap-beijing"},
-		"none is asked for, as in an old manifest": {annotation.CrossRegion: ""},
+		"the note is gone":                                       {annotation.Region: ""},
+		"another region is noted":                                {annotation.Region: "ap-beijing"},
+		"another region is asked for":                            {annotation.CrossRegion: "ap-beijing"},
+		"none is asked for, as in an old manifest":               {annotation.CrossRegion: ""},
+		"nothing is left, and the cloud config names the region": {annotation.Region: "", annotation.CrossRegion: "", annotation.LoadBalancerID: ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inAccount(t, elsewhere, func(tr *trial) {
 				l := &tried{trial: tr, every: every{endpoints: podsAt(1, 2)}}
 				reachRegions(l)
+				if _, all := over[annotation.LoadBalancerID]; all {
+					l.config.Settings.OtherRegions = []string{"ap-shanghai"}
+				}
 				bought := func() (ids []string) {
 					state, err := l.sim.State(l.Context())
 					if err != nil {
@@ -181,4 +185,69 @@ func TestARegionThatWasWrittenOver(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The same of a CLB that somebody made: what a Service has there is kept, and goes with the Service.
+func TestARegionThatWasWrittenOverOnASharedCLB(t *testing.T) {
+	inAccount(t, func(c *clbsim.Config) {
+		elsewhere(c)
+		c.LoadBalancers = append(c.LoadBalancers, clbsim.ExistingLoadBalancer{ID: "lb-shanghai", VPC: "vpc-shang001"})
+	}, func(tr *trial) {
+		l := &tried{trial: tr, every: every{endpoints: podsAt(1, 2)}}
+		reachRegions(l)
+		l.config.Settings.OtherRegions = []string{"ap-shanghai"}
+		stop := l.begin()
+		l.put(kubetest.Slice("far", podsAt(1, 2)...))
+		l.put(kubetest.Service("far", on("lb-shanghai"), kubetest.Annotation(annotation.CrossRegion, "ap-shanghai")))
+		l.pass(time.Minute)
+		l.want("served", l.served("far"), "TCP:80")
+		for _, what := range []string{"goes on", "is deleted"} {
+			stop()
+			l.edit("far", annotate(annotation.CrossRegion, ""))
+			l.edit("far", annotate(annotation.Region, "ap-beijing"))
+			if what == "is deleted" {
+				l.delete("far")
+			}
+			stop = l.begin()
+			l.pass(5 * time.Minute)
+			if what == "goes on" {
+				l.want("served", l.served("far"), "TCP:80")
+				l.says("found", "far", string(lbsync.OtherVPC), "lb-shanghai is in vpc-shang001")
+			}
+		}
+		stop()
+		l.want("in the end", l.served("far"), "nothing")
+		l.want("finalizers", len(l.service("far").Finalizers), 0)
+	})
+}
+
+// A region that does not exist, asked for later, keeps nobody from a CLB in place of one that is gone, nor from deletion.
+func TestARegionThatDoesNotExistIsInNobodysWay(t *testing.T) {
+	inAccount(t, elsewhere, func(tr *trial) {
+		l := &tried{trial: tr, every: every{endpoints: podsAt(1, 2)}}
+		reachRegions(l)
+		stop := l.begin()
+		l.put(kubetest.Slice("web", podsAt(1, 2)...))
+		l.put(kubetest.Service("web"))
+		l.pass(time.Minute)
+		gone := l.id("web")
+		stop()
+		l.edit("web", annotate(annotation.CrossRegion, "ap-typo"))
+		if err := l.sim.Console(l.Context(), "DeleteLoadBalancer", map[string]any{"LoadBalancerIds": []string{gone}}, nil); err != nil {
+			t.Fatal(err)
+		}
+		stop = l.begin()
+		l.pass(5 * time.Minute)
+		if now := l.id("web"); now == "" || now == gone {
+			t.Errorf("CLB %q is gone, and the Service has %q", gone, now)
+		}
+		l.want("served", l.served("web"), nodesByID)
+		stop()
+		l.delete("web")
+		stop = l.begin()
+		l.pass(5 * time.Minute)
+		stop()
+		l.want("CLB in the end", l.id("web"), "")
+		l.want("finalizers", len(l.service("web").Finalizers), 0)
+	})
 }

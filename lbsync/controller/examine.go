@@ -43,7 +43,7 @@ func (c *Controller) Examine(ctx context.Context, service types.NamespacedName) 
 	}
 	r := newState()
 	defer r.clear()
-	if r.cloud, err = c.cloudOf(ctx, svc); err != nil {
+	if r.cloud, err = c.cloudOf(svc); err != nil {
 		return lbsync.Finding{Failure: err}, nil
 	}
 	if k := keyOf(svc); shared(k) {
@@ -58,9 +58,9 @@ func (c *Controller) Examine(ctx context.Context, service types.NamespacedName) 
 	}
 	owner := lbsync.Owner{ClusterID: c.settings.ClusterID, ServiceUID: string(svc.UID)}
 	f := lbsync.Finding{Desired: lbsync.LoadBalancer{Instance: lbsync.Instance{Owner: owner}}}
-	found, err := r.cloud.Find(ctx, owner)
+	found, cloud, err := c.find(ctx, r.cloud, svc)
 	if f.Failure = err; err == nil && len(found) > 0 {
-		f.Actual, f.Failure = r.cloud.Observe(ctx, found[0].ID)
+		f.Actual, f.Failure = cloud.Observe(ctx, found[0].ID)
 	}
 	if f.Failure == nil {
 		f.Plan = lbsync.Diff(f.Actual, f.Desired)
@@ -71,7 +71,7 @@ func (c *Controller) Examine(ctx context.Context, service types.NamespacedName) 
 // examineShared is Examine for a Service on a CLB that somebody made: what is found is its part of it.
 func (c *Controller) examineShared(ctx context.Context, cloud Cloud, svc *corev1.Service, id string) lbsync.Finding {
 	f := lbsync.Finding{}
-	actual, err := cloud.Observe(ctx, id)
+	actual, _, err := c.observeExisting(ctx, cloud, svc, id)
 	absent := lbsync.KindOf(err) == lbsync.NotFound
 	if err != nil && !absent {
 		f.Failure = err

@@ -4,7 +4,6 @@ package controller
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -84,54 +83,89 @@ func (c *Controller) owner(svc *corev1.Service) lbsync.Owner {
 
 // cloudNow returns the cloud of the region in which the CLB of a Service was read, whatever was written over the note of it
 // since, with a manifest of another cluster's Service, say; where none was read, what cloudOf does.
-func (c *Controller) cloudNow(ctx context.Context, r *state, svc *corev1.Service) (Cloud, error) {
+func (c *Controller) cloudNow(r *state, svc *corev1.Service) (Cloud, error) {
 	if r.actual != nil && r.actual.Present {
 		return c.cloudIn(r.actual.Instance.Region)
 	}
-	return c.cloudOf(ctx, svc)
+	return c.cloudOf(svc)
 }
 
 // cloudOf returns the cloud of the region in which the CLB of a Service is, or is to be made: what was noted at its making
-// counts over what its annotation says since. Where the two differ, one of them may have been written while no controller ran: to
-// believe the wrong one would make a second CLB, or forget the first, and so they are asked.
-func (c *Controller) cloudOf(ctx context.Context, svc *corev1.Service) (Cloud, error) {
+// counts over what its annotation says since. Who finds no CLB there goes on to search.
+func (c *Controller) cloudOf(svc *corev1.Service) (Cloud, error) {
 	o, _ := annotation.Parse(svc.Annotations)
-	if !hasFinalizer(svc) || o.Region == "" && o.LoadBalancerID == "" {
-		return c.cloudIn(o.CrossRegion)
+	region := o.CrossRegion
+	if hasFinalizer(svc) && (o.Region != "" || o.LoadBalancerID != "") {
+		region = o.Region
 	}
-	first, err := c.cloudIn(o.Region)
-	if err != nil || o.Region == o.CrossRegion {
-		return first, err
-	}
-	regions := []string{o.Region, o.CrossRegion}
-	if o.Region != "" && o.CrossRegion != "" {
-		regions = append(regions, "")
-	}
-	var errs []error // of a region that does not exist, say
-	for _, region := range regions {
-		cloud, err := c.cloudIn(region)
-		if err == nil {
-			var has bool
-			if has, err = c.has(ctx, cloud, svc); has {
-				return cloud, nil
-			}
-		}
-		errs = append(errs, err)
-	}
-	return first, errors.Join(errs...)
+	return c.cloudIn(region)
 }
 
-// has tells whether the CLB of a Service is in the region of the cloud.
-func (c *Controller) has(ctx context.Context, cloud Cloud, svc *corev1.Service) (bool, error) {
-	if k := keyOf(svc); shared(k) {
-		_, err := cloud.Observe(ctx, k.Name)
-		if lbsync.KindOf(err) == lbsync.NotFound {
-			return false, nil
-		}
-		return err == nil, err
+// find returns the CLBs of a Service, the oldest first, and the cloud of the region that they are in.
+func (c *Controller) find(ctx context.Context, cloud Cloud, svc *corev1.Service) ([]lbsync.Instance, Cloud, error) {
+	found, absent := cloud.Find(ctx, c.owner(svc))
+	if len(found) > 0 || mayPass(absent) {
+		return found, cloud, absent
 	}
-	found, err := cloud.Find(ctx, c.owner(svc))
-	return len(found) > 0, err
+	there, err := c.search(svc, cloud, func(other Cloud) (has bool, err error) {
+		found, err = other.Find(ctx, c.owner(svc))
+		return len(found) > 0, err
+	})
+	switch {
+	case err != nil:
+		return nil, cloud, err
+	case there == nil:
+		return nil, cloud, absent
+	}
+	return found, there, nil
+}
+
+// observeExisting reads a CLB that somebody made and a Service names, and returns it with the cloud of the region that it is in.
+func (c *Controller) observeExisting(ctx context.Context, cloud Cloud, svc *corev1.Service, id string) (lbsync.LoadBalancer, Cloud, error) {
+	lb, absent := cloud.Observe(ctx, id)
+	if absent == nil || mayPass(absent) {
+		return lb, cloud, absent
+	}
+	there, err := c.search(svc, cloud, func(other Cloud) (has bool, err error) {
+		lb, err = other.Observe(ctx, id)
+		return err == nil, err
+	})
+	switch {
+	case err != nil:
+		return lbsync.LoadBalancer{}, cloud, err
+	case there == nil:
+		return lbsync.LoadBalancer{}, cloud, absent
+	}
+	return lb, there, nil
+}
+
+// search asks the other regions that CLBs of the cluster may be in for that of a Service which has had one, and returns the cloud
+// that has it; nil if none has. The note of its region may have been written over while no controller ran: to believe that would make
+// a second CLB, or forget the first when the Service goes. A region that cannot be asked for good, as one that does not exist, has none.
+func (c *Controller) search(svc *corev1.Service, asked Cloud, has func(Cloud) (bool, error)) (Cloud, error) {
+	if !hasFinalizer(svc) && len(svc.Status.LoadBalancer.Ingress) == 0 {
+		return nil, nil
+	}
+	for _, region := range c.settings.Regions([]*corev1.Service{svc}, c.memory.usedRegions()...) {
+		cloud, err := c.cloudIn(region)
+		if err == nil && cloud == asked {
+			continue
+		}
+		found := false
+		if err == nil {
+			found, err = has(cloud)
+		}
+		if found || mayPass(err) {
+			return cloud, err
+		}
+	}
+	return nil, nil
+}
+
+// mayPass tells whether who asks again may get another answer.
+func mayPass(err error) bool {
+	kind := lbsync.KindOf(err)
+	return err != nil && (kind == lbsync.Unknown || kind == lbsync.Throttled || kind == lbsync.Busy)
 }
 
 // cloudIn returns the cloud of a region; "" is the cluster's.

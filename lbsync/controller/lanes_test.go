@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -110,22 +111,26 @@ func TestAPodThatMovesOvertakesAChangeOfAllCLBs(t *testing.T) {
 
 func TestCallsCarryThePriorityOfTheirReason(t *testing.T) {
 	inWorld(t, func(w *world) {
-		seen := map[string]lbsync.Priority{}
+		var all sync.Map // by the call's text
 		w.cloud.fail(func(ctx context.Context, text string) error {
-			seen[text] = lbsync.PriorityOf(ctx)
+			all.Store(text, lbsync.PriorityOf(ctx))
 			return nil
 		})
+		seen := func(text string) any {
+			p, _ := all.Load(text)
+			return p
+		}
 		w.run()
 		w.pass(soon)
 		w.put(kubetest.Slice("web", at(2)...))
 		w.pass(time.Minute)
 		w.put(kubetest.Service("dns", func(s *corev1.Service) { s.Spec.Ports[0].NodePort = 30053 }))
 		w.pass(soon)
-		w.want("reading at the start", seen["CreateLoadBalancer web"], lbsync.Background)
-		w.want("a pod that moves", seen["Register lb-1 TCP:80/ins-00000002:30080=10"], lbsync.Urgent)
-		w.want("the end of its handover", seen["Deregister lb-1 TCP:80/ins-00000001:30080=0"], lbsync.Urgent)
-		w.want("a new Service", seen["CreateLoadBalancer dns"], lbsync.Normal)
+		w.want("reading at the start", seen("CreateLoadBalancer web"), lbsync.Background)
+		w.want("a pod that moves", seen("Register lb-1 TCP:80/ins-00000002:30080=10"), lbsync.Urgent)
+		w.want("the end of its handover", seen("Deregister lb-1 TCP:80/ins-00000001:30080=0"), lbsync.Urgent)
+		w.want("a new Service", seen("CreateLoadBalancer dns"), lbsync.Normal)
 		w.pass(20 * time.Minute)
-		w.want("verification", seen["Observe lb-1"], lbsync.Background)
+		w.want("verification", seen("Observe lb-1"), lbsync.Background)
 	}, onlyBind("web"), kubetest.Slice("web", at(1)...))
 }

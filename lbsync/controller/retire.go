@@ -24,10 +24,11 @@ func (c *Controller) retire(ctx context.Context, r *state, svc *corev1.Service, 
 	}
 	last := ""
 	for !c.stopped() {
-		found, err := r.cloud.Find(ctx, owner)
+		found, cloud, err := c.find(ctx, r.cloud, svc)
 		if err != nil {
 			return outcome{err: err}
 		}
+		r.cloud = cloud
 		if len(found) == 0 {
 			if last == "" && c.mayAppear(ctx, r, svc) {
 				continue

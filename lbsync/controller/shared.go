@@ -137,10 +137,11 @@ func (s *sharing) observe(ctx context.Context) (bool, error) {
 		return true, nil
 	}
 	var err error
-	if r.cloud, err = s.cloudOf(ctx, s.parties[0].Service.Service); err != nil {
+	if r.cloud, err = s.cloudOf(s.parties[0].Service.Service); err != nil {
 		return false, err
 	}
-	lb, err := r.cloud.Observe(ctx, s.key.Name)
+	lb, cloud, err := s.observeExisting(ctx, r.cloud, s.parties[0].Service.Service, s.key.Name)
+	r.cloud = cloud
 	if lbsync.KindOf(err) == lbsync.NotFound {
 		r.actual = nil
 		return false, nil

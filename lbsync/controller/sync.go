@@ -39,7 +39,7 @@ func (c *Controller) sync(ctx context.Context, k key, r *state, d due) (again ti
 		return 0, out
 	}
 	r.service = svc
-	if r.cloud, err = c.cloudNow(ctx, r, svc); err != nil {
+	if r.cloud, err = c.cloudNow(r, svc); err != nil {
 		return 0, outcome{err: err}
 	}
 	if c.settings.Wants(svc) && (d.retire == nil || d.retire.UID != svc.UID) {
@@ -67,7 +67,7 @@ func (c *Controller) retireLost(ctx context.Context, r *state, svc *corev1.Servi
 		return outcome{}
 	}
 	if r.cloud == nil {
-		if r.cloud, out.err = c.cloudOf(ctx, last); out.err != nil {
+		if r.cloud, out.err = c.cloudOf(last); out.err != nil {
 			return out
 		}
 	}
@@ -216,7 +216,7 @@ func (c *Controller) actual(ctx context.Context, r *state, wanted lbsync.Instanc
 	if r.actual != nil && r.actual.Present {
 		hint = r.actual.Instance.ID
 	}
-	lb, twins, err := c.observe(ctx, r.cloud, wanted.Owner, hint)
+	lb, twins, err := c.observe(ctx, r, svc.Service, hint)
 	if err != nil {
 		return lbsync.LoadBalancer{}, err
 	}
@@ -233,21 +233,22 @@ func (c *Controller) actual(ctx context.Context, r *state, wanted lbsync.Instanc
 }
 
 // observe finds the owner's CLB by its tags. hint spares the search if the CLB of that ID carries them; by
-// itself an ID proves nothing, since manifests are copied.
-func (c *Controller) observe(ctx context.Context, cloud Cloud, owner lbsync.Owner, hint string) (lbsync.LoadBalancer, []lbsync.Skip, error) {
+// itself an ID proves nothing, since manifests are copied. r has the cloud of the CLB's region then.
+func (c *Controller) observe(ctx context.Context, r *state, svc *corev1.Service, hint string) (lbsync.LoadBalancer, []lbsync.Skip, error) {
 	if hint != "" {
-		lb, err := cloud.Observe(ctx, hint)
-		switch kind := lbsync.KindOf(err); {
-		case err == nil && owner.Owns(lb.Instance.Tags):
+		lb, err := r.cloud.Observe(ctx, hint)
+		switch {
+		case err == nil && c.owner(svc).Owns(lb.Instance.Tags):
 			return lb, nil, nil
-		case err != nil && kind != lbsync.NotFound && kind != lbsync.Invalid:
+		case mayPass(err):
 			return lb, nil, err
 		}
 	}
-	found, err := cloud.Find(ctx, owner)
+	found, cloud, err := c.find(ctx, r.cloud, svc)
 	if err != nil || len(found) == 0 {
 		return lbsync.LoadBalancer{}, nil, err
 	}
+	r.cloud = cloud
 	var twins []lbsync.Skip
 	for _, twin := range found[1:] {
 		twins = append(twins, lbsync.Skip{Object: "clb " + twin.ID, Reason: lbsync.Duplicate, Warning: true,

@@ -36,6 +36,7 @@ type family struct {
 	renderer *chains.Renderer
 	// inStep: the kernel has what the renderer last rendered. If not, the kernel is read before it is written.
 	inStep bool
+	anew   bool                // the kernel has not taken yet what program calls anew
 	seen   iptables.Generation // of the tables, when our rules were last known to be as they should be; zero if not known
 	// digests are those of our chains when they were last as they should be, as far as they are known. nil: not known at all,
 	// and with iptables-legacy.
@@ -167,7 +168,7 @@ func (f *family) sync(ctx context.Context) error {
 	due := f.pending
 	f.pending = time.Time{}
 	f.mu.Unlock()
-	err := f.program(ctx, false)
+	err := f.program(ctx, f.anew)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err == nil {
@@ -197,7 +198,7 @@ func (f *family) program(ctx context.Context, anew bool) error {
 	services := f.model.Desired(snapshot)
 	change, known := f.renderer.Update(nodeagent.NewRules(f.runner.Family, services, settings))
 	if kind == "delta" && !known {
-		f.inStep = false
+		f.inStep, f.anew = false, true
 		return f.program(ctx, true)
 	}
 	if kind == "full" {
@@ -211,7 +212,7 @@ func (f *family) program(ctx context.Context, anew bool) error {
 	if err := f.apply(ctx, change); err != nil {
 		return err
 	}
-	f.inStep = true
+	f.inStep, f.anew = true, false
 	f.removeLeftovers(ctx)
 	f.health.Programmed(services.Health) //nolint:contextcheck // its listeners outlive the sync
 	f.metrics.sync.WithLabelValues(f.label(), kind).Observe(time.Since(start).Seconds())

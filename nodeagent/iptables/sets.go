@@ -74,7 +74,10 @@ func (r Runner) SetsWork(ctx context.Context) error {
 	if err := r.CreateSet(name); err != nil {
 		return err
 	}
-	return r.takes(ctx, name, fmt.Sprintf("-m set --match-set %s src -j SET --add-set %s src --exist --timeout 1", name, name))
+	if err := r.takes(ctx, name, fmt.Sprintf("-m set --match-set %s src -j SET --add-set %s src --exist --timeout 1", name, name)); err != nil {
+		return errors.Join(err, r.destroySoon(ctx, name)) // nobody looks after sets where rules cannot name them
+	}
+	return nil
 }
 
 // ComparingWorks tells whether rules can compare a packet's two addresses.

@@ -95,6 +95,11 @@ func (n *fragment) inOneChain(pods nodeagent.PodTraffic, options Options) []stri
 	if none {
 		rules = append(rules, notPods+"-m addrtype ! --src-type LOCAL -j RETURN")
 	}
+	if pods.Interface != "" || pods.InterfacePrefix != "" {
+		// What a process of this node sends has no input interface, of which iptables-nft before Linux 5.4 says that it is no other
+		// than the pods' either. And no packet of a pod bears an address of this node.
+		notPods = ""
+	}
 	rules = append(rules, notPods+"-m addrtype --src-type LOCAL -j "+Masq.Name)
 	return append(rules, n.balance(f.Cluster, options)...)
 }
