@@ -92,7 +92,8 @@ func (h Helm) Test(ctx context.Context, release, namespace string) (string, erro
 	return h.Run(ctx, "test", release, "--namespace="+namespace, "--timeout=3m", "--logs")
 }
 
-// Uninstall removes the release, and waits until what it deleted is gone: pods too, so that agents have cleaned up.
+// Uninstall removes the release, and waits until what it deleted is gone: pods too, so that agents have cleaned up. helm 4 may end
+// that wait too early, with or without an error ("still exists"): who depends on it looks for what is left.
 func (h Helm) Uninstall(ctx context.Context, release, namespace string) (string, error) {
 	return h.Run(ctx, "uninstall", release, "--namespace="+namespace, "--wait", "--cascade=foreground", "--timeout=5m")
 }

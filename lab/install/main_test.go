@@ -273,17 +273,15 @@ func (s *scene) uninstall() {
 	s.t.Helper()
 	s.forbidden()
 	out, err := s.Helm.Uninstall(s.ctx, Release, Namespace)
-	if err != nil && strings.Contains(err.Error()+out, "still exists") {
-		// helm ends its wait when it cannot read a status once, and calls what is about to go an error.
-		err = wait.PollUntilContextTimeout(s.ctx, 200*time.Millisecond, 2*time.Minute, true, func(context.Context) (bool, error) { return len(s.left()) == 0, nil })
-	}
-	if err != nil {
+	// helm 4 ends its wait as soon as one thing is gone of which it heard before all others, and says then that all is, or that
+	// what is terminating "still exists". So this waits itself.
+	if err != nil && !strings.Contains(err.Error()+out, "still exists") {
 		s.t.Fatalf("helm uninstall: %v\n%s\n%s", err, out, s.explain(s.ctx))
 	}
-	s.rules(false)
-	if left := s.left(); len(left) > 0 {
-		s.t.Errorf("helm uninstall left %s", left)
+	if err := wait.PollUntilContextTimeout(s.ctx, 200*time.Millisecond, 2*time.Minute, true, func(context.Context) (bool, error) { return s.left() == "", nil }); err != nil {
+		s.t.Errorf("helm uninstall left %s\n%s", s.left(), s.explain(s.ctx))
 	}
+	s.rules(false)
 }
 
 // left returns the names of what there still is of the installation.
