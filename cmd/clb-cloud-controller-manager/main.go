@@ -54,7 +54,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	cmd := p.command(stdout)
 	cmd.SetArgs(args)
 	err = cli.RunNoErrOutput(cmd)
-	p.running.Wait()                    // calls in flight; the controller bounds it
+	// Calls in flight; the controller bounds it.
+	p.running.Wait()
 	if err := p.release(); err != nil { //nolint:contextcheck // given back after ctx has ended
 		klog.ErrorS(err, "The next leader has to wait until the lease runs out")
 	}

@@ -45,7 +45,7 @@ var excused = map[account]map[string]string{
 func (s *scene) poll(what string, check func(context.Context) error) {
 	s.t.Helper()
 	var last error
-	err := wait.PollUntilContextTimeout(s.ctx, 200*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(s.ctx, 200*time.Millisecond, 2*time.Minute, true, func(ctx context.Context) (bool, error) {
 		last = check(ctx)
 		return last == nil, nil
 	})

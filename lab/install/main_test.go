@@ -20,7 +20,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/clbsync/clbsync/clbsim/admin"
 	"github.com/clbsync/clbsync/lab/cluster"
@@ -278,19 +277,15 @@ func (s *scene) uninstall() {
 	if err != nil && !strings.Contains(err.Error()+out, "still exists") {
 		s.t.Fatalf("helm uninstall: %v\n%s\n%s", err, out, s.explain(s.ctx))
 	}
-	if err := wait.PollUntilContextTimeout(s.ctx, 200*time.Millisecond, 2*time.Minute, true, func(context.Context) (bool, error) { return s.left() == "", nil }); err != nil {
-		s.t.Errorf("helm uninstall left %s\n%s", s.left(), s.explain(s.ctx))
-	}
+	s.poll("nothing is left of what helm uninstalled", func(ctx context.Context) error {
+		kinds := "clusterroles,clusterrolebindings,roles,rolebindings,deployments,daemonsets,pods,secrets,configmaps,serviceaccounts"
+		left, err := s.Kubectl(ctx, "get", kinds, "--all-namespaces", "--selector=app.kubernetes.io/instance="+Release, "--output=name")
+		if err == nil && len(left) > 0 {
+			err = fmt.Errorf("there still is %s", left)
+		}
+		return err
+	})
 	s.rules(false)
-}
-
-// left returns the names of what there still is of the installation.
-func (s *scene) left() string {
-	s.t.Helper()
-	kinds := "clusterroles,clusterrolebindings,roles,rolebindings,deployments,daemonsets,pods,secrets,configmaps,serviceaccounts"
-	left, err := s.Kubectl(s.ctx, "get", kinds, "--all-namespaces", "--selector=app.kubernetes.io/instance="+Release, "--output=name")
-	s.must(err)
-	return strings.TrimSpace(string(left))
 }
 
 // account is a ServiceAccount of the installation.

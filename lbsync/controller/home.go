@@ -102,64 +102,48 @@ func (c *Controller) cloudOf(svc *corev1.Service) (Cloud, error) {
 }
 
 // find returns the CLBs of a Service, the oldest first, and the cloud of the region that they are in.
-func (c *Controller) find(ctx context.Context, cloud Cloud, svc *corev1.Service) ([]lbsync.Instance, Cloud, error) {
-	found, absent := cloud.Find(ctx, c.owner(svc))
-	if len(found) > 0 || mayPass(absent) {
-		return found, cloud, absent
-	}
-	there, err := c.search(svc, cloud, func(other Cloud) (has bool, err error) {
-		found, err = other.Find(ctx, c.owner(svc))
+func (c *Controller) find(ctx context.Context, cloud Cloud, svc *corev1.Service) (found []lbsync.Instance, there Cloud, err error) {
+	there, err = c.search(svc, cloud, func(in Cloud) (has bool, err error) {
+		found, err = in.Find(ctx, c.owner(svc))
 		return len(found) > 0, err
 	})
-	switch {
-	case err != nil:
-		return nil, cloud, err
-	case there == nil:
-		return nil, cloud, absent
-	}
-	return found, there, nil
+	return found, there, err
 }
 
 // observeExisting reads a CLB that somebody made and a Service names, and returns it with the cloud of the region that it is in.
-func (c *Controller) observeExisting(ctx context.Context, cloud Cloud, svc *corev1.Service, id string) (lbsync.LoadBalancer, Cloud, error) {
-	lb, absent := cloud.Observe(ctx, id)
-	if absent == nil || mayPass(absent) {
-		return lb, cloud, absent
-	}
-	there, err := c.search(svc, cloud, func(other Cloud) (has bool, err error) {
-		lb, err = other.Observe(ctx, id)
+func (c *Controller) observeExisting(ctx context.Context, cloud Cloud, svc *corev1.Service, id string) (lb lbsync.LoadBalancer, there Cloud, err error) {
+	there, err = c.search(svc, cloud, func(in Cloud) (has bool, err error) {
+		lb, err = in.Observe(ctx, id)
 		return err == nil, err
 	})
-	switch {
-	case err != nil:
-		return lbsync.LoadBalancer{}, cloud, err
-	case there == nil:
-		return lbsync.LoadBalancer{}, cloud, absent
-	}
-	return lb, there, nil
+	return lb, there, err
 }
 
-// search asks the other regions that CLBs of the cluster may be in for that of a Service which has had one, and returns the cloud
-// that has it; nil if none has. The note of its region may have been written over while no controller ran: to believe that would make
-// a second CLB, or forget the first when the Service goes. A region that cannot be asked for good, as one that does not exist, has none.
-func (c *Controller) search(svc *corev1.Service, asked Cloud, has func(Cloud) (bool, error)) (Cloud, error) {
-	if !hasFinalizer(svc) && len(svc.Status.LoadBalancer.Ingress) == 0 {
-		return nil, nil
+// search asks first, and, if that has no CLB of a Service which has had one, the other regions that CLBs of the cluster may be in. It
+// returns the cloud that has it; if none has, first and what that said. The note of a region may have been written over while no
+// controller ran: to believe that would make a second CLB, or forget the first when the Service goes. A region that cannot be asked
+// for good, as one that does not exist, has none.
+func (c *Controller) search(svc *corev1.Service, first Cloud, has func(Cloud) (bool, error)) (Cloud, error) {
+	found, absent := has(first)
+	if found || mayPass(absent) || !hasFinalizer(svc) && len(svc.Status.LoadBalancer.Ingress) == 0 {
+		return first, absent
 	}
 	for _, region := range c.settings.Regions([]*corev1.Service{svc}, c.memory.usedRegions()...) {
 		cloud, err := c.cloudIn(region)
-		if err == nil && cloud == asked {
+		switch {
+		case err == nil && cloud == first:
 			continue
-		}
-		found := false
-		if err == nil {
+		case err == nil:
 			found, err = has(cloud)
 		}
-		if found || mayPass(err) {
-			return cloud, err
+		switch {
+		case found:
+			return cloud, nil
+		case mayPass(err):
+			return first, err
 		}
 	}
-	return nil, nil
+	return first, absent
 }
 
 // mayPass tells whether who asks again may get another answer.

@@ -36,8 +36,10 @@ type family struct {
 	renderer *chains.Renderer
 	// inStep: the kernel has what the renderer last rendered. If not, the kernel is read before it is written.
 	inStep bool
-	anew   bool                // the kernel has not taken yet what program calls anew
-	seen   iptables.Generation // of the tables, when our rules were last known to be as they should be; zero if not known
+	// anew: all rules are other than before because of the node's settings or the number of NodePorts, and the kernel has not taken
+	// them yet: that it has others is no trace of another program.
+	anew bool
+	seen iptables.Generation // of the tables, when our rules were last known to be as they should be; zero if not known
 	// digests are those of our chains when they were last as they should be, as far as they are known. nil: not known at all,
 	// and with iptables-legacy.
 	digests iptables.Digests
@@ -168,7 +170,7 @@ func (f *family) sync(ctx context.Context) error {
 	due := f.pending
 	f.pending = time.Time{}
 	f.mu.Unlock()
-	err := f.program(ctx, f.anew)
+	err := f.program(ctx)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err == nil {
@@ -179,9 +181,7 @@ func (f *family) sync(ctx context.Context) error {
 	return err
 }
 
-// program does it. anew: all rules are other than before because of the node's settings or the number of NodePorts, so that what
-// the kernel has is no trace of another program.
-func (f *family) program(ctx context.Context, anew bool) error {
+func (f *family) program(ctx context.Context) error {
 	start := time.Now()
 	snapshot, settings := f.snapshot()
 	kind, repairing := "delta", false
@@ -193,13 +193,13 @@ func (f *family) program(ctx context.Context, anew bool) error {
 		} else if err := f.readBack(ctx, &saved); err != nil {
 			return err
 		}
-		repairing = !anew && f.ready() && !chains.Diff(saved, f.renderer.Text()).Empty()
+		repairing = !f.anew && f.ready() && !chains.Diff(saved, f.renderer.Text()).Empty()
 	}
 	services := f.model.Desired(snapshot)
 	change, known := f.renderer.Update(nodeagent.NewRules(f.runner.Family, services, settings))
 	if kind == "delta" && !known {
 		f.inStep, f.anew = false, true
-		return f.program(ctx, true)
+		return f.program(ctx)
 	}
 	if kind == "full" {
 		change = chains.Diff(saved, f.renderer.Text())
