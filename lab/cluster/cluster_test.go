@@ -95,7 +95,8 @@ func eventually(t *testing.T, within time.Duration, what string, check func(cont
 	}
 }
 
-// runEcho starts the pod program on a node and returns its address once it is ready.
+// runEcho starts the pod program on a node and returns its address once it answers: with no probe a pod is ready when
+// its process has been started, which on a busy machine is before it listens.
 func runEcho(t *testing.T, c *Cluster, name, node string) netip.Addr {
 	t.Helper()
 	pod := &corev1.Pod{
@@ -104,6 +105,7 @@ func runEcho(t *testing.T, c *Cluster, name, node string) netip.Addr {
 			NodeName: node,
 			Containers: []corev1.Container{{
 				Name: "echo", Image: build.EchoRef, Env: []corev1.EnvVar{{Name: "POD_NAME", Value: name}, {Name: "NODE_NAME", Value: node}},
+				ReadinessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: echoTCP}}, PeriodSeconds: 1},
 			}},
 		},
 	}
@@ -149,10 +151,13 @@ func TestCluster(t *testing.T) {
 		if err != nil || !strings.Contains(string(out), "echo answers") {
 			t.Errorf("exec: %s, %v", out, err)
 		}
-		out, err = c.Kubectl(t.Context(), "logs", "echo-n1")
-		if err != nil || len(out) == 0 {
-			t.Errorf("logs: %q, %v", out, err)
-		}
+		eventually(t, 10*time.Second, "logs of echo-n1", func(ctx context.Context) error {
+			out, err := c.Kubectl(ctx, "logs", "echo-n1")
+			if err == nil && len(out) == 0 {
+				return errors.New("nothing is logged")
+			}
+			return err
+		})
 	})
 	t.Run("a NodePort of any node leads a client to a pod", func(t *testing.T) { nodePortWorks(t, c) })
 	t.Run("RBAC is on: a ServiceAccount may do nothing at first", func(t *testing.T) { rbacIsOn(t, c) })
