@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -73,6 +74,19 @@ func TestDockerfileSaysWhatTheBuilderDoes(t *testing.T) {
 		}
 		if !copied {
 			t.Errorf("target %s does not copy the files that the builder makes for it", i.Name)
+		}
+	}
+}
+
+// An argument that a stage uses and does not name is empty under buildah, and the image is one of no version.
+func TestEachStageNamesItsArguments(t *testing.T) {
+	for stage, lines := range instructions(t) {
+		for _, line := range lines {
+			for _, used := range regexp.MustCompile(`\$(\w+)`).FindAllStringSubmatch(line, -1) {
+				if !strings.HasPrefix(line, "FROM ") && !slices.Contains(lines, "ARG "+used[1]) {
+					t.Errorf("stage %s uses $%s and has no ARG for it", stage, used[1])
+				}
+			}
 		}
 	}
 }

@@ -138,14 +138,15 @@ func TestOCIArchiveOfDifferentNamesIsRefused(t *testing.T) {
 }
 
 func TestTreeHasTheImagesFiles(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "image") // in the Dockerfile too there is none before
 	c := testConfig(t)
-	c.Base = []File{{Path: "/etc/os-release", Data: []byte("ID=debian\n")}}
+	c.Base = []File{{Path: "/agent", Data: []byte("ELF")}, {Path: "/etc/os-release", Data: []byte("ID=debian\n")}}
 	if err := WriteTree(dir, c); err != nil {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
 		"bin/echo": "ELF, more or less", "bin/sh": "ELF, more or less", "etc/hosts": "127.0.0.1 localhost\n", "etc/os-release": "ID=debian\n",
+		"agent": "ELF",
 	} {
 		if got, err := os.ReadFile(filepath.Join(dir, path)); err != nil || string(got) != want {
 			t.Errorf("%s is %q, %v; want %q", path, got, err, want)

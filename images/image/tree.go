@@ -10,11 +10,14 @@ import (
 	"slices"
 )
 
-// WriteTree writes the files of all layers into a directory, for a Dockerfile that copies them. Directories and files
-// are dated as in an image.
+// WriteTree writes the files of all layers into a directory, which it makes where there is none, for a Dockerfile that
+// copies them. Directories and files are dated as in an image.
 func WriteTree(dir string, c Config) error {
 	entries, err := layerEntries(slices.Concat(c.Base, c.Files))
 	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	for _, f := range entries {
