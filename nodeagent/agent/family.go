@@ -55,7 +55,9 @@ type family struct {
 	alone    bool // the other variant of iptables has no rules of ours
 
 	mu      sync.Mutex
-	pending time.Time // since when a sync has been due and not done; zero if none is
+	pending time.Time // since when a sync has been due and not begun; zero if none is
+	begun   time.Time // since when the sync that runs was due; zero if none runs
+	blind   time.Time // since when nobody has been able to see what is in the kernel; zero if somebody is
 	synced  bool      // at least once
 }
 
@@ -86,14 +88,28 @@ func (f *family) nudge() {
 	}
 }
 
-// overdue returns for how long a sync has been due.
+// overdue returns for how long it has not been known that the rules are as they should be: a sync is due, or looks fail.
 func (f *family) overdue(now time.Time) time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.pending.IsZero() {
-		return 0
+	var longest time.Duration
+	for _, since := range []time.Time{f.pending, f.begun, f.blind} {
+		if !since.IsZero() {
+			longest = max(longest, now.Sub(since))
+		}
 	}
-	return now.Sub(f.pending)
+	return longest
+}
+
+// saw notes whether a look at the kernel succeeded. A repair that is never begun must not leave the health ports at 200.
+func (f *family) saw(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil {
+		f.blind = time.Time{}
+	} else if f.blind.IsZero() {
+		f.blind = time.Now()
+	}
 }
 
 func (f *family) ready() bool {
@@ -167,7 +183,9 @@ func (f *family) run(ctx context.Context, every intervals) {
 // the rules are in the kernel.
 func (f *family) sync(ctx context.Context) error {
 	f.mu.Lock()
-	due := f.pending
+	if f.begun = f.pending; f.begun.IsZero() {
+		f.begun = time.Now() // a repair
+	}
 	f.pending = time.Time{}
 	f.mu.Unlock()
 	err := f.program(ctx)
@@ -175,9 +193,10 @@ func (f *family) sync(ctx context.Context) error {
 	defer f.mu.Unlock()
 	if err == nil {
 		f.synced = true
-	} else if !due.IsZero() {
-		f.pending = due // it has been due since then, and still is
+	} else {
+		f.pending = f.begun // it has been due since then, and still is
 	}
+	f.begun = time.Time{}
 	return err
 }
 
@@ -248,7 +267,9 @@ func (f *family) readBack(ctx context.Context, saved *chains.Saved) (err error) 
 	if f.digests, err = f.runner.Digests(); err != nil && f.runner.Variant == iptables.NFT {
 		klog.FromContext(ctx).Error(err, "All rules will be read to see whether others changed some")
 	}
-	if *saved, err = f.runner.Save(ctx, false); err != nil {
+	*saved, err = f.runner.Save(ctx, false)
+	f.saw(err)
+	if err != nil {
 		return fmt.Errorf("read back: %w", err)
 	}
 	f.readTook = time.Since(start)

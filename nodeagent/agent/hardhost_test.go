@@ -35,6 +35,27 @@ func TestHostThatDropsByPolicy(t *testing.T) {
 	})
 }
 
+// Where the rules are gone and cannot be put back, no load balancer may go on sending to this node.
+func TestRulesThatCannotBeRepaired(t *testing.T) {
+	s := newScene(t, "nft", balancer)
+	s.agent.Kill()
+	s.Agent(t, s.binary, "n1", append(s.flags, "--stuck-after=1s", "--address=127.0.0.1:10356")...)
+	s.put(true, "p1a rs")
+	s.becomes(t, "tcp4", "p1a<-client")
+	nettest.Until(t, 10*time.Second, "the health port answers", func() bool { return s.health() == 200 })
+	n1 := s.Nodes["n1"]
+	// What iptables-nft cannot express it does not touch, nor the table that holds it.
+	n1.Run(t, "nft", "flush ruleset; add table ip nat; add set ip nat mine { type ipv4_addr; }; "+
+		"add chain ip nat PREROUTING { type nat hook prerouting priority -90; }; add rule ip nat PREROUTING ip saddr @mine accept")
+	nettest.Until(t, 10*time.Second, "503 without rules", func() bool { return s.health() == 503 })
+	if got := get(n1.Namespace, "http://127.0.0.1:10356/readyz"); !strings.Contains(got, "503") {
+		t.Errorf("/readyz answers %q, want 503", got)
+	}
+	n1.Run(t, "nft", "delete", "table", "ip", "nat")
+	s.becomes(t, "tcp4", "p1a<-client")
+	nettest.Until(t, 10*time.Second, "200 with the rules back", func() bool { return s.health() == 200 })
+}
+
 // In mode override the load balancer hears kube-proxy, while packets meet our rules: where the two differ, somebody must
 // be told.
 func TestKubeProxyThatAnswersOtherwise(t *testing.T) {

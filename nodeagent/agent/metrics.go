@@ -32,7 +32,7 @@ func newMetrics() *metrics {
 			Help: "Time from the start of a sync to its rules being in the kernel.", Buckets: prometheus.ExponentialBuckets(0.002, 2, 15)}, []string{"family", "kind"}),
 		written:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: name("chains_written_total"), Help: "Chains replaced or removed in the kernel."}, []string{"family"}),
 		rules:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name("rules"), Help: "Rules in our chains."}, []string{"family", "table"}),
-		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: name("sync_failures_total"), Help: "Syncs that failed; each is tried again."}, []string{"family"}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: name("sync_failures_total"), Help: "Syncs, and checks of the rules, that failed; each is tried again."}, []string{"family"}),
 		repairs:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: name("repairs_total"), Help: "Times that others had changed our rules and they were put back."}, []string{"family"}),
 		answers:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: name("health_answers_total"), Help: "Answers on health check node ports."}, []string{"family", "code"}),
 		flows:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: name("udp_flows_deleted_total"), Help: "UDP flows forgotten because their endpoint no longer serves."}, []string{"family"}),

@@ -32,6 +32,7 @@ func (f *family) disturbed(ctx context.Context) (disturbed bool, took time.Durat
 		return false, 0
 	}
 	if now, err := f.runner.Generation(); err == nil && now == f.seen {
+		f.saw(nil)
 		return false, 0
 	}
 	disturbed = f.changedByOthers(ctx)
@@ -51,8 +52,12 @@ func programsTook() time.Duration {
 func (f *family) changedByOthers(ctx context.Context) bool {
 	now, errNow := f.runner.Generation()
 	actual, err := f.look(ctx)
+	f.saw(err)
 	if err != nil {
-		klog.FromContext(ctx).Error(err, "Check of the rules failed")
+		if ctx.Err() == nil {
+			f.metrics.failures.WithLabelValues(f.label()).Inc()
+			klog.FromContext(ctx).Error(err, "Check of the rules failed")
+		}
 		return false
 	}
 	if f.seen = now; errNow != nil {
