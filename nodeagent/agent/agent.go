@@ -70,7 +70,8 @@ type Agent struct {
 }
 
 // Run runs the agent until ctx ends. The rules stay in the kernel: a restart must cut nothing. When kube-proxy leaves
-// health ports that the agent left to it, the agent begins anew, in the mode that fits then.
+// health ports that the agent left to it, or comes before the agent has done anything, the agent begins anew, in the mode that
+// fits then.
 func Run(ctx context.Context, config Config) error {
 	recorder, stopEvents := startEvents(ctx, config)
 	defer stopEvents()
@@ -111,7 +112,23 @@ func (a *Agent) run(ctx context.Context) error {
 	if err := a.caches.start(ctx); err != nil {
 		return err
 	}
+	if a.outdated(ctx) {
+		a.again()
+		return nil
+	}
 	return a.loop(ctx)
+}
+
+// outdated looks at the node once more before anything is opened or written. On a node that starts, the API server is reached
+// through kube-proxy: the agent has looked, found nobody, and has waited ever since for the one whom it did not find.
+func (a *Agent) outdated(ctx context.Context) bool {
+	found := Look(ctx, a.config.Variant)
+	mode, why, _ := DecideMode(a.config.Mode, found)
+	if ctx.Err() != nil || mode == a.mode && found.Variant == a.found.Variant {
+		return false
+	}
+	klog.FromContext(ctx).Info("Beginning anew: the node is other than it was before the API server answered", "mode", mode, "because", why, "iptables", found.Variant)
+	return true
 }
 
 // loop runs the families' loops and what is on a clock.

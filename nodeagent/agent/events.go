@@ -29,8 +29,13 @@ func (a *Agent) nodeEvent(kind, reason, message string) {
 	a.recorder.Event(&corev1.ObjectReference{Kind: "Node", Name: a.config.NodeName, UID: types.UID(a.config.NodeName)}, kind, reason, message)
 }
 
+// serviceEvent names the Service by its UID too: kubectl describe shows no Event without it.
 func (a *Agent) serviceEvent(service types.NamespacedName, kind, reason, message string) {
-	a.recorder.Event(&corev1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: service.Namespace, Name: service.Name}, kind, reason, message)
+	about := &corev1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: service.Namespace, Name: service.Name}
+	if object, exists, err := a.caches.service.GetStore().GetByKey(service.String()); err == nil && exists {
+		about.UID = object.(*corev1.Service).UID
+	}
+	a.recorder.Event(about, kind, reason, message)
 }
 
 // bindChanged tells the owner of a Service that its health port is taken, by whom, and when it no longer is.

@@ -5,14 +5,17 @@ package agent_test
 import (
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/clbsync/clbsync/nodeagent/healthcheck"
 	"github.com/clbsync/clbsync/nodeagent/internal/nettest"
 	"github.com/clbsync/clbsync/nodeagent/internal/rig"
 )
@@ -75,33 +78,70 @@ func TestModeFollowsKubeProxy(t *testing.T) {
 		n1.Run(t, "iptables-legacy", "-w", "-t", "nat", "-N", chain)
 	}
 	kubeProxyRules("-A")
+	var kubeProxy net.Listener
+	var err error
+	n1.Do(func() { kubeProxy, err = net.Listen("tcp", fmt.Sprintf(":%d", apiHealthPort)) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kubeProxy.Close()
+	go http.Serve(kubeProxy, http.NotFoundHandler()) //nolint:errcheck // it is closed
 	a := s.Agent(t, s.binary, "n1", "--mode-period=300ms", "--check-period=500ms")
 	nettest.Until(t, 30*time.Second, "the agent leaves the health ports to kube-proxy", func() bool { return strings.Contains(a.Log(), `mode="override"`) })
-	health := func() bool { return opened(n1.Namespace, apiHealthPort) }
+	answers := func() bool {
+		return strings.Contains(get(n1.Namespace, fmt.Sprintf("http://127.0.0.1:%d/healthz", apiHealthPort)), "Server: "+healthcheck.Name)
+	}
 	nettest.Until(t, 30*time.Second, "the agent has its rules", func() bool {
 		return strings.Contains(n1.Run(t, "iptables-legacy-save", "-t", "nat"), "--dport 30090")
 	})
-	if health() {
+	if answers() {
 		t.Error("the agent has opened a health port that is kube-proxy's")
 	}
 	kubeProxyRules("-D")
-	nettest.Until(t, 30*time.Second, "the agent takes the health port over", health)
-	nettest.Until(t, 10*time.Second, "an Event tells it", eventSaid(s.API, "NodePortModeChanged", "mode companion from now on"))
+	nettest.Until(t, 30*time.Second, "an Event tells that the mode changes", eventSaid(s.API, "NodePortModeChanged", "mode companion from now on"))
+	kubeProxy.Close()
+	nettest.Until(t, 30*time.Second, "the agent takes the health port over", answers)
 	kubeProxyRules("-A")
 	nettest.Until(t, 30*time.Second, "an Event tells what to do", eventSaid(s.API, "NodePortModeMismatch", "still in mode companion; kube-proxy serves NodePorts too"))
-	if !health() {
+	if !answers() {
 		t.Error("the agent has closed a health port that nobody else holds")
 	}
 }
 
-// Beside a kube-proxy that answers on no health port, the agent does.
+// On a node that starts, the API server answers only once kube-proxy has written its rules: the agent must not run as if there
+// were none.
+func TestModeOfANodeThatStarts(t *testing.T) {
+	s := &scene{Rig: exampleNode(t, "n1"), binary: agentBinary(t)}
+	n1 := s.Nodes["n1"]
+	iptables := func(rule string) { n1.Run(t, append([]string{"iptables-legacy", "-w"}, strings.Fields(rule)...)...) }
+	iptables("-I INPUT -i lo -p tcp -j REJECT --reject-with tcp-reset")
+	a := s.Agent(t, s.binary, "n1")
+	nettest.Until(t, 30*time.Second, "the agent has found nobody", func() bool { return strings.Contains(a.Log(), `mode="standalone"`) })
+	for _, rule := range []string{"-N KUBE-SERVICES", "-N KUBE-NODEPORTS", "-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS"} {
+		iptables("-t nat " + rule)
+	}
+	iptables("-D INPUT -i lo -p tcp -j REJECT --reject-with tcp-reset")
+	nettest.Until(t, 30*time.Second, "the agent has looked again", func() bool { return strings.Contains(a.Log(), `mode="override"`) })
+	nettest.Until(t, 30*time.Second, "the agent has its rules before kube-proxy's", func() bool {
+		return strings.Contains(n1.Run(t, "iptables-legacy-save", "-t", "nat"), "--dport 30090")
+	})
+	if strings.Contains(n1.Run(t, "iptables-nft-save"), chainsPrefix) {
+		t.Error("rules are in both variants of iptables")
+	}
+}
+
+// Beside a kube-proxy that answers on no health port, the agent does, and soon after its start whatever the period.
 func TestHealthPortThatKubeProxyLeavesClosed(t *testing.T) {
 	s := newScene(t, "legacy", balancer)
 	s.agent.Kill()
-	s.Agent(t, s.binary, "n1", "--iptables=legacy", "--mode=override", "--compare-period=300ms")
 	s.put(true, "p1a rs")
+	s.Agent(t, s.binary, "n1", "--iptables=legacy", "--mode=override", "--compare-period=10m")
 	nettest.Until(t, 20*time.Second, "the health port answers", func() bool { return s.health() == 200 })
-	nettest.Until(t, 10*time.Second, "an Event tells it", eventSaid(s.API, "HealthCheckNodePortDiffers", "this agent answers in its place"))
+	nettest.Until(t, 10*time.Second, "an Event tells it, on the Service", func() bool {
+		return slices.ContainsFunc(s.API.Events(), func(e corev1.Event) bool {
+			return e.Reason == "HealthCheckNodePortDiffers" && strings.Contains(e.Message, "this agent answers in its place") && e.InvolvedObject.UID == "web-uid"
+		})
+	})
 	s.put(true, "p2a rs")
 	nettest.Until(t, 10*time.Second, "503 without an endpoint here", func() bool { return s.health() == 503 })
 }

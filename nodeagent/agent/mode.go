@@ -68,7 +68,7 @@ func DecideMode(asked Mode, f Found) (mode Mode, why, problem string) {
 }
 
 // errModeChanged ends a run that is to begin anew.
-var errModeChanged = errors.New("kube-proxy has left the node's health ports")
+var errModeChanged = errors.New("kube-proxy is other than it was found")
 
 // reaction is what a running agent does about a mode that would be detected now.
 type reaction int

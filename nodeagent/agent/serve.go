@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"slices"
 	"strconv"
 	"time"
 
@@ -80,18 +81,27 @@ func answer(w http.ResponseWriter, problem string) {
 	http.Error(w, problem, http.StatusServiceUnavailable)
 }
 
+// compareSoon is between the first comparisons. Before it was restarted the agent may have held a port that kube-proxy could not
+// open: now nobody answers there, and a load balancer waits for no more than a few probes.
+const compareSoon = time.Second
+
 // compare asks kube-proxy, which holds the health ports in override mode, and tells when it says otherwise than we
 // would: the load balancer hears kube-proxy, while the packets meet our rules.
 func (a *Agent) compare(ctx context.Context) {
 	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	ticker := time.NewTicker(a.config.CompareEvery)
-	defer ticker.Stop()
 	before := map[string]map[types.NamespacedName]difference{}
-	for {
+	for soon := 2; ; {
+		wait := a.config.CompareEvery
+		if soon > 0 {
+			wait = min(wait, compareSoon)
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-time.After(wait):
+		}
+		if soon > 0 && !slices.ContainsFunc(a.families, func(f *family) bool { return !f.ready() }) {
+			soon-- // before that nobody knows what to ask
 		}
 		for _, f := range a.families {
 			now := a.differences(ctx, client, f)

@@ -15,6 +15,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Situation is one state of a Service's endpoints.
@@ -53,7 +54,7 @@ func (r *Rig) Service(name string, nodePort int32, local bool, endpoints []strin
 	}
 	dual := corev1.IPFamilyPolicyRequireDualStack
 	s := &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "rig", Name: name},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "rig", Name: name, UID: types.UID(name + "-uid")},
 		Spec: corev1.ServiceSpec{
 			Type: corev1.ServiceTypeNodePort, ExternalTrafficPolicy: policy,
 			ClusterIP:      fmt.Sprintf("10.96.%d.%d", nodePort/256, nodePort%256),
