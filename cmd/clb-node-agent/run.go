@@ -31,6 +31,7 @@ type options struct {
 	bit                   int
 	localhost, drain      bool
 	gates                 bool
+	sysctls               string
 	address               string
 	profiling             bool
 	minSync, check, stuck time.Duration
@@ -75,6 +76,7 @@ the first rules are in the kernel), /metrics, and with --profiling /debug/pprof.
 	o.add(flags)
 	flags.StringVar(&o.mode, "mode", "", `"standalone" (no kube-proxy for NodePorts), "companion" (kube-proxy with `+agent.RestrictFlag+`) or "override" (kube-proxy as it is); default: detected`)
 	flags.BoolVar(&o.drain, "drain", false, "answer 503 on health check ports while the Node is being deleted or tainted by an autoscaler")
+	flags.StringVar(&o.sysctls, "sysctls", "/proc/sys", "directory through which --localhost-nodeports sets the kernel's setting, where /proc/sys is read-only, as in a container")
 	flags.StringVar(&o.address, "address", ":10356", "where /healthz, /livez, /readyz and /metrics are served; empty: nowhere")
 	flags.BoolVar(&o.profiling, "profiling", false, "serve /debug/pprof as well")
 	flags.DurationVar(&o.minSync, "min-sync-period", 100*time.Millisecond, "least time between two syncs")
@@ -93,7 +95,7 @@ the first rules are in the kernel), /metrics, and with --profiling /debug/pprof.
 func (o *options) config() (agent.Config, error) {
 	c := agent.Config{
 		Build:    agent.Build{Version: version.Version(), Commit: version.Commit()},
-		NodeName: o.nodeName(), Mode: agent.Mode(o.mode), Variant: iptables.Variant(o.variant), Localhost: o.localhost, ReadinessGate: o.gates, Drain: o.drain,
+		NodeName: o.nodeName(), Mode: agent.Mode(o.mode), Variant: iptables.Variant(o.variant), Localhost: o.localhost, Sysctls: o.sysctls, ReadinessGate: o.gates, Drain: o.drain,
 		Address: o.address, Profiling: o.profiling, MinSync: o.minSync, CheckEvery: o.check, VerifyEvery: o.verify, StuckAfter: o.stuck, CompareEvery: o.compare, ModeEvery: o.modeEvery,
 	}
 	var errs []error

@@ -3,11 +3,13 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -37,6 +39,7 @@ type Config struct {
 	Pods         nodeagent.PodTraffic
 	PodsFromNode bool // pods are the Node's podCIDRs, in place of Pods
 	Localhost    bool
+	Sysctls      string // directory through which kernel settings are written; "" is /proc/sys
 	// ReadinessGate serves pods of this node, for Local, that nothing but their gate clbsync.io/target-health keeps from
 	// being ready. It takes a watch of the node's pods.
 	ReadinessGate bool
@@ -152,13 +155,28 @@ func (a *Agent) loop(ctx context.Context) error {
 	return nil
 }
 
+// routeLocalnet lets packets from 127.0.0.0/8 leave this node's loopback. In a container that is not privileged /proc/sys is
+// read-only, and the setting may be the operator's already.
+func (a *Agent) routeLocalnet() error {
+	const name = "net/ipv4/conf/all/route_localnet"
+	if setting(name) == "1" {
+		return nil
+	}
+	dir := cmp.Or(a.config.Sysctls, "/proc/sys")
+	if err := os.WriteFile(filepath.Join(dir, name), []byte("1"), 0o644); err != nil {
+		return fmt.Errorf("net.ipv4.conf.all.route_localnet is not 1 and cannot be written: %w; set it on the node, or mount the node's /proc/sys/net writable and name the place with --sysctls", err)
+	}
+	return nil
+}
+
 // hostSettings prepares the host as kube-proxy would, where that is ours to do.
 func (a *Agent) hostSettings(ctx context.Context) nodeagent.Settings {
 	logger := klog.FromContext(ctx)
 	s := nodeagent.Settings{Localhost: a.config.Localhost, Forward: true, DropInvalid: a.mode == Standalone}
 	if s.Localhost {
-		if err := os.WriteFile("/proc/sys/net/ipv4/conf/all/route_localnet", []byte("1"), 0o644); err != nil {
-			logger.Error(err, "NodePorts on 127.0.0.1 are off: the kernel setting net.ipv4.conf.all.route_localnet cannot be written")
+		if err := a.routeLocalnet(); err != nil {
+			logger.Error(err, "NodePorts on 127.0.0.1 are off")
+			a.nodeEvent(corev1.EventTypeWarning, "LocalhostNodePortsOff", err.Error())
 			s.Localhost = false
 		}
 	}

@@ -67,6 +67,25 @@ func TestReturnPathThatLeadsElsewhereIsTold(t *testing.T) {
 	nettest.Until(t, 20*time.Second, "an Event tells that it works", eventSaid(s.API, "NodePortReturnPathWorks", "again"))
 }
 
+// What the host does not allow is told to the operator, and what it has already needs no right.
+func TestLocalhostNodePorts(t *testing.T) {
+	s := newScene(t, "nft")
+	s.agent.Kill()
+	n1 := s.Nodes["n1"]
+	const name = "net/ipv4/conf/all/route_localnet"
+	n1.Sysctl(t, name, "0")
+	flags := append(s.flags, "--localhost-nodeports", "--sysctls="+t.TempDir())
+	first := s.Agent(t, s.binary, "n1", flags...)
+	nettest.Until(t, 20*time.Second, "an Event tells that they are off", eventSaid(s.API, "LocalhostNodePortsOff", "net.ipv4.conf.all.route_localnet is not 1"))
+	first.Kill()
+	n1.Sysctl(t, name, "1")
+	s.put(false, "p1a rs")
+	s.Agent(t, s.binary, "n1", flags...)
+	nettest.Until(t, 20*time.Second, "the NodePort answers at 127.0.0.1", func() bool {
+		return rig.Ask(n1.Namespace, "tcp4", fmt.Sprintf("127.0.0.1:%d", nodePort), patience) == "p1a<-n1"
+	})
+}
+
 // The agent opens the health ports that a kube-proxy leaves, and keeps its own when one comes.
 func TestModeFollowsKubeProxy(t *testing.T) {
 	s := &scene{Rig: exampleNode(t, "n1"), binary: agentBinary(t)}
@@ -224,23 +243,28 @@ func TestPageOfPrograms(t *testing.T) {
 
 const chainsPrefix = "CLBN-"
 
-// With exactly the rights that the DaemonSet asks for, and a file system that cannot be written, everything works.
+// With exactly the rights and mounts that the DaemonSet asks for, and a file system that cannot be written, everything works.
 func TestAgentWorksWithTwoCapabilities(t *testing.T) {
 	const inside = `
 mount --make-rprivate /
-mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /run && mkdir -p /run/sys/net && mount --bind /proc/sys/net /run/sys/net
 mount -o remount,ro,bind / && mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys
 exec setpriv --bounding-set=-all,+net_admin,+net_raw --inh-caps=-all,+net_admin,+net_raw --ambient-caps=-all --no-new-privs "$@"`
 	variants(t, func(t *testing.T, variant string) {
 		r := rig.New(t)
+		r.Nodes["n1"].Sysctl(t, "net/ipv4/conf/all/route_localnet", "0")
 		s := &scene{Rig: r, mods: []func(*corev1.Service){clientIP, balancer}}
 		r.API.Put(rig.Node("n1"))
 		a := rig.Start(t, r.Nodes["n1"].Namespace, []string{"XTABLES_LOCKFILE=/run/xtables.lock"}, "unshare", "-m", "sh", "-ec", inside, "sh",
-			agentBinary(t), "run", "--node-name=n1", "--kubeconfig="+r.Kubefile["n1"], "--iptables="+variant, "--mode=standalone")
+			agentBinary(t), "run", "--node-name=n1", "--kubeconfig="+r.Kubefile["n1"], "--iptables="+variant, "--mode=standalone",
+			"--localhost-nodeports", "--sysctls=/run/sys")
 		s.put(true, "p1a rs")
 		s.becomes(t, "tcp4", "p1a<-client")
 		s.becomes(t, "udp4", "p1a<-client")
 		nettest.Until(t, 10*time.Second, "the health port answers", func() bool { return s.health() == 200 })
+		if got := rig.Ask(r.Nodes["n1"].Namespace, "tcp4", fmt.Sprintf("127.0.0.1:%d", nodePort), patience); got != "p1a<-n1" {
+			t.Errorf("the NodePort at 127.0.0.1 answers %q, want an endpoint", got)
+		}
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", a.Pid()))
 		if err != nil {
 			t.Fatal(err)
