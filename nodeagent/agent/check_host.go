@@ -3,7 +3,6 @@
 package agent
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,13 +12,8 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/klog/v2"
 
 	"github.com/clbsync/clbsync/nodeagent"
-	"github.com/clbsync/clbsync/nodeagent/iptables"
-	"github.com/clbsync/clbsync/nodeagent/iptables/chains"
 )
 
 func setting(name string) string {
@@ -135,10 +129,7 @@ func reservedPorts(list string) func(int) bool {
 	}
 }
 
-var (
-	markWord   = regexp.MustCompile(`(?:--mark|--set-xmark|--set-mark|--or-mark|--nfmask) (0x[0-9a-f]+)`)
-	policyLine = regexp.MustCompile(`(?m)^:(INPUT|FORWARD) DROP`)
-)
+var policyLine = regexp.MustCompile(`(?m)^:(INPUT|FORWARD) DROP`)
 
 // dropsByPolicy names a built-in chain of the filter table that drops what no rule accepts, "" if none does.
 func dropsByPolicy(save string) string {
@@ -146,84 +137,4 @@ func dropsByPolicy(save string) string {
 		return m[1]
 	}
 	return ""
-}
-
-const otherBit = "give the agent another bit with --masquerade-bit; this command says, with the same flag, whether it is free"
-
-// markFindings looks for all that uses our bit of the packet mark, in both variants.
-func markFindings(ctx context.Context, mark uint32) []Finding {
-	var out []Finding
-	for _, variant := range []iptables.Variant{iptables.Legacy, iptables.NFT} {
-		for _, family := range iptables.Families {
-			out = append(out, marks(ctx, iptables.Runner{Family: family, Variant: variant}, mark)...)
-		}
-	}
-	return append(out, routingMarks(mark)...)
-}
-
-// checkMark tells once, at start, if the mark bit is not ours alone. The agent serves meanwhile: it is for the operator to
-// judge what the other use means.
-func (a *Agent) checkMark(ctx context.Context) {
-	var bad []Finding
-	for _, f := range markFindings(ctx, a.config.Mark) {
-		if f.Bad {
-			bad = append(bad, f)
-			klog.FromContext(ctx).Info("The mark bit is not ours alone", "finding", f.Text, "means", f.Means, "do", f.Do)
-		}
-	}
-	if len(bad) > 0 && ctx.Err() == nil {
-		a.nodeEvent(corev1.EventTypeWarning, "MarkBitInUse", fmt.Sprintf("%s (%d such findings): %s; %s", bad[0].Text, len(bad), bad[0].Means, bad[0].Do))
-	}
-}
-
-// marks looks for rules of others that set or read our bit of the packet mark.
-func marks(ctx context.Context, r iptables.Runner, mark uint32) []Finding {
-	var out []Finding
-	for _, table := range []string{"mangle", "nat", "filter"} {
-		text, err := r.Table(ctx, table)
-		if err != nil {
-			return nil // a variant that does not work has no rules; that the chosen one works is said above
-		}
-		for line := range strings.Lines(text) {
-			line = strings.TrimSpace(line)
-			m := markWord.FindStringSubmatch(line)
-			if m == nil || strings.HasPrefix(line, "-A "+chains.Prefix) {
-				continue
-			}
-			if value, err := strconv.ParseUint(m[1][2:], 16, 32); err == nil && uint32(value)&mark != 0 {
-				out = append(out, Finding{true, fmt.Sprintf("%s: a rule of others uses mark bit %#x: %s", r.Program(), mark, line),
-					"the agent masquerades what that rule marks, or that rule takes our packets for its own", otherBit})
-			}
-		}
-	}
-	if len(out) == 0 {
-		out = append(out, fine("%s: nobody else uses mark bit %#x", r.Program(), mark))
-	}
-	return out
-}
-
-// routingMarks looks for policy routing that reads our bit.
-func routingMarks(mark uint32) []Finding {
-	var out []Finding
-	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		rules, err := netlink.RuleList(family)
-		if err != nil {
-			continue // no policy routing in the kernel
-		}
-		for _, r := range rules {
-			mask := uint32(0xffffffff)
-			if r.Mask != nil {
-				mask = *r.Mask
-			}
-			if (r.Mark != 0 || r.Mask != nil) && mask&mark != 0 {
-				version := map[int]string{unix.AF_INET: "ip rule", unix.AF_INET6: "ip -6 rule"}[family]
-				out = append(out, Finding{true, fmt.Sprintf("%s: priority %d matches fwmark %#x/%#x, which has mark bit %#x", version, r.Priority, r.Mark, mask, mark),
-					"packets to NodePorts, which bear our mark while they are routed, take another way than they should", otherBit})
-			}
-		}
-	}
-	if len(out) == 0 {
-		out = append(out, fine("ip rule: no routing depends on mark bit %#x", mark))
-	}
-	return out
 }

@@ -149,10 +149,21 @@ func TestNodeThatIsToGo(t *testing.T) {
 	}
 }
 
-// The mark bit is looked at when the agent starts: what another program marks would be masqueraded in silence.
+// The mark bit is looked at when the agent starts: what another program marks would be masqueraded in silence. That the CNI plugin
+// portmap has the same default, on every node with a host port, is no reason to warn.
 func TestMarkBitThatIsNotFree(t *testing.T) {
 	s := newScene(t, "nft")
 	s.agent.Kill()
+	for _, rule := range []string{
+		"-N CNI-HOSTPORT-SETMARK", "-A CNI-HOSTPORT-SETMARK -m comment --comment portmap -j MARK --set-xmark 0x2000/0x2000",
+		"-N CNI-HOSTPORT-MASQ", "-A CNI-HOSTPORT-MASQ -m mark --mark 0x2000/0x2000 -j MASQUERADE",
+	} {
+		s.Nodes["n1"].Run(t, append([]string{"iptables-nft", "-w", "-t", "nat"}, strings.Fields(rule)...)...)
+	}
+	out, err := s.Nodes["n1"].Try("", s.binary, "check", "--node-name=n1", "--kubeconfig="+s.Kubefile["n1"])
+	if strings.Contains(out, "a rule of others uses mark bit") || !strings.Contains(out, "the CNI plugin portmap uses mark bit 0x2000 too") {
+		t.Errorf("check warns of portmap, or does not name it: %v\n%s", err, out)
+	}
 	s.Nodes["n1"].Run(t, "iptables-legacy", "-w", "-t", "mangle", "-A", "PREROUTING", "-i", "tun0", "-j", "MARK", "--set-mark", "0x2000")
 	s.Agent(t, s.binary, "n1", s.flags...)
 	nettest.Until(t, 20*time.Second, "an Event names the rule", eventSaid(s.API, "MarkBitInUse", "-A PREROUTING -i tun0"))
