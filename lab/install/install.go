@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/vishvananda/netlink"
 	"sigs.k8s.io/yaml"
 
 	"github.com/clbsync/clbsync/images"
@@ -182,7 +183,7 @@ func (s *Site) DryRun(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// OurRules returns the agent's chains in each variant of iptables on a node, as "VARIANT CHAIN".
+// OurRules returns the agent's chains in each variant of iptables on a node, as "VARIANT CHAIN", and its address sets.
 func (s *Site) OurRules(ctx context.Context, node string) ([]string, error) {
 	var chains []string
 	for _, save := range []string{"iptables-legacy-save", "iptables-nft-save", "ip6tables-legacy-save", "ip6tables-nft-save"} {
@@ -196,14 +197,18 @@ func (s *Site) OurRules(ctx context.Context, node string) ([]string, error) {
 			}
 		}
 	}
-	sets, err := s.Output(ctx, node, "nft", "list", "sets")
+	machine, err := s.Machine(node)
 	if err != nil {
 		return nil, err
 	}
-	for line := range strings.Lines(string(sets)) {
-		if strings.Contains(strings.ToUpper(line), "CLBN") {
-			chains = append(chains, "nft "+strings.TrimSpace(line))
+	err = machine.InNetNS(func() error {
+		sets, err := netlink.IpsetListAll()
+		for _, set := range sets {
+			if strings.HasPrefix(set.SetName, "CLBN-") {
+				chains = append(chains, "set "+set.SetName)
+			}
 		}
-	}
-	return chains, nil
+		return err
+	})
+	return chains, err
 }

@@ -22,7 +22,7 @@ var chinese = map[string]string{
 	"clb_node_agent_sync_duration_seconds":         "从一次同步开始到其规则进入内核的时间。kind 为 full（读过内核）或 delta。",
 	"clb_node_agent_chains_written_total":          "在内核中替换或删除的链数。",
 	"clb_node_agent_rules":                         "我们链中的规则数。",
-	"clb_node_agent_sync_failures_total":           "失败的同步次数，每次都会重试。",
+	"clb_node_agent_sync_failures_total":           "失败的同步和规则检查次数，每次都会重试。",
 	"clb_node_agent_repairs_total":                 "规则被别人改动后修复的次数。",
 	"clb_node_agent_health_answers_total":          "在 healthCheckNodePort 上的应答数。",
 	"clb_node_agent_udp_flows_deleted_total":       "因端点不再服务而清除的 UDP 流数。",
@@ -31,7 +31,7 @@ var chinese = map[string]string{
 	"clb_node_agent_health_answers_differing":      "kube-proxy 的应答与本 agent 不一致的 healthCheckNodePort 数。",
 	"clb_node_agent_endpoints_without_return_path": "本机上 Local NodePort 的端点中，应答会从与请求不同的网卡离开的数量。",
 	"clbsync_build_info":                           "运行的是哪个构建，值恒为 1。",
-	"clb_node_agent_verdict_packets_total":         "各连接首包的去向：forward（到 NodePort）、masquerade（其中以本机地址为源的）、drop（此处没有端点）、reject（任何地方都没有）、accept（健康探测）。相关规则重写后从零开始。",
+	"clb_node_agent_verdict_packets_total":         "各连接首包的去向：forward（到 NodePort）、masquerade（其中以本机地址为源的）、drop（此处没有端点）、reject（任何地方都没有）、accept（健康探测，计其全部包及相邻端口的包）。相关规则重写后从零开始。",
 }
 
 // The pages of the metrics come out of the metrics.

@@ -26,15 +26,15 @@ type verdicts struct {
 
 const verdictsAge, verdictsPatience = 10 * time.Second, 3 * time.Second
 
-// verdictChains are where the packets of a verdict are counted, all of them first packets of flows. forward counts those for
-// blocks of ports in which there are NodePorts.
+// verdictChains are where the packets of a verdict are counted, all of them first packets of flows but those of accept. forward
+// and accept count what is for blocks of ports in which there are some of ours.
 var verdictChains = []struct {
 	verdict string
 	chain   chains.Chain
 }{{"forward", chains.NodePorts}, {"masquerade", chains.Masq}, {"drop", chains.DropAll}, {"reject", chains.RejectAll}, {"accept", chains.Health}}
 
 var verdictDesc = prometheus.NewDesc("clb_node_agent_verdict_packets_total",
-	"First packets of flows by what became of them: forward (to a NodePort), masquerade (of those, with this node's address), drop (no endpoint here), reject (none anywhere), accept (health probes). Begins anew when its rules are written anew.",
+	"First packets of flows by what became of them: forward (to a NodePort), masquerade (of those, with this node's address), drop (no endpoint here), reject (none anywhere), accept (health probes, all their packets and those to ports beside them). Begins anew when its rules are written anew.",
 	[]string{"family", "verdict"}, nil)
 
 // watch has the verdicts of these families counted from now on.

@@ -26,7 +26,7 @@ import (
 type Ports map[uint16][]netip.AddrPort
 
 // Of returns the UDP NodePorts of the services. Endpoints that serve count whether ready or not: what is under way
-// ends with the pod, not with its readiness.
+// ends with the pod, not with its readiness. Gated ones serve without being said to.
 func Of(services nodeagent.Services) Ports {
 	ports := Ports{}
 	for _, p := range services.Ports {
@@ -35,7 +35,7 @@ func Of(services nodeagent.Services) Ports {
 		}
 		serving := []netip.AddrPort{}
 		for _, e := range p.Endpoints {
-			if e.Serving {
+			if e.Serving || e.Gated {
 				serving = append(serving, e.Address)
 			}
 		}

@@ -48,13 +48,14 @@ func TestOf(t *testing.T) {
 		{Address: netip.MustParseAddrPort("10.0.0.1:53"), Serving: true, Ready: true},
 		{Address: netip.MustParseAddrPort("10.0.0.2:53"), Serving: true, Terminating: true},
 		{Address: netip.MustParseAddrPort("10.0.0.3:53")},
+		{Address: netip.MustParseAddrPort("10.0.0.4:53"), Gated: true}, // Local sends to it
 	}}
 	p.Name.Protocol = corev1.ProtocolUDP
 	tcp := p
 	tcp.NodePort, tcp.Name.Protocol = 30080, corev1.ProtocolTCP
 	got := Of(nodeagent.Services{Ports: []nodeagent.ServicePort{p, tcp}})
-	if len(got) != 1 || fmt.Sprint(got[30053]) != "[10.0.0.1:53 10.0.0.2:53]" {
-		t.Errorf("got %v, want the UDP port with the two that serve", got)
+	if len(got) != 1 || fmt.Sprint(got[30053]) != "[10.0.0.1:53 10.0.0.2:53 10.0.0.4:53]" {
+		t.Errorf("got %v, want the UDP port with the three that serve", got)
 	}
 }
 

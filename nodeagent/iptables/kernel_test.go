@@ -356,6 +356,7 @@ func TestExamineAndChoose(t *testing.T) {
 		{"hint in both: nft", hint, hint, NFT, false},
 		{"kube-proxy outweighs the hint", serving, hint, Legacy, true},
 		{"kube-proxy in nft", hint, serving, NFT, true},
+		{"kube-proxy in IPVS mode", strings.ReplaceAll(serving, "KUBE-NODEPORTS", "KUBE-NODE-PORT"), "", Legacy, true},
 		{"kube-proxy in both, one restricted: the one that serves", serving, restricted, Legacy, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -60,7 +60,9 @@ func Examine(ctx context.Context, v Variant) Evidence {
 			case !errors.As(err, &exit) || exit.ExitCode() != exitNone:
 				e.Broken = err.Error()
 			}
-			e.NodePorts = e.NodePorts || slices.ContainsFunc(rules, func(rule string) bool { return strings.HasSuffix(rule, "-j KUBE-NODEPORTS") })
+			e.NodePorts = e.NodePorts || slices.ContainsFunc(rules, func(rule string) bool {
+				return strings.HasSuffix(rule, "-j KUBE-NODEPORTS") || strings.HasSuffix(rule, "-j KUBE-NODE-PORT") // the latter in IPVS mode
+			})
 		}
 	}
 	return e

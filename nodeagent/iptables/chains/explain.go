@@ -20,7 +20,7 @@ func Explain(s Saved, port uint16) []string {
 			target := rule[strings.LastIndex(rule, " ")+1:]
 			protocol, _, _ := strings.Cut(strings.TrimPrefix(rule, "-p "), " ")
 			switch {
-			case c == Health:
+			case c.Table == Health.Table && (c == Health || strings.HasPrefix(c.Name, Health.Name+"-")):
 				lines = append(lines, fmt.Sprintf("%d/tcp is let in as a health check port (%d packets)", port, s.packets(c, i)))
 			case strings.HasPrefix(target, Prefix+"EXT-"):
 				lines = append(lines, fmt.Sprintf("%d/%s goes to %s (%d flows)", port, protocol, target, s.packets(c, i)))
