@@ -239,7 +239,7 @@ func (r *region) takeVIP(ranges []netip.Prefix) (netip.Addr, *Error) {
 				a, full = p.Addr().Next(), true
 			}
 			last := !p.Contains(a.Next()) && p.Bits() < 31
-			if !r.vips[a] && !last && !r.addressInUse(a) {
+			if !last && !r.cloud.addressInUse(a) {
 				r.reserveVIP(a)
 				r.lastVIP[p] = a
 				return a, nil
@@ -259,10 +259,17 @@ func (r *region) reserveVIP(a netip.Addr) {
 	}
 }
 
-func (r *region) addressInUse(a netip.Addr) bool {
-	for _, i := range r.instances {
-		if i.PrivateIP == a.String() {
+// addressInUse tells whether a load balancer or an instance has the address, in whatever region: public addresses are those of one
+// Internet, and the networks of this account do not overlap.
+func (c *Cloud) addressInUse(a netip.Addr) bool {
+	for _, r := range c.regions {
+		if r.vips[a] {
 			return true
+		}
+		for _, i := range r.instances {
+			if i.PrivateIP == a.String() {
+				return true
+			}
 		}
 	}
 	return false

@@ -59,7 +59,7 @@ func (c *Cloud) PutLoadBalancer(e ExistingLoadBalancer, now time.Time) error {
 	if r.lbs[e.ID] != nil {
 		return fmt.Errorf("id: %s exists", e.ID)
 	}
-	if r.vips[e.VIP] || e.VIP.IsValid() && r.addressInUse(e.VIP) {
+	if e.VIP.IsValid() && c.addressInUse(e.VIP) {
 		return fmt.Errorf("vip: %s is in use", e.VIP)
 	}
 	lb := &loadBalancer{

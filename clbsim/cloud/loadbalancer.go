@@ -116,7 +116,7 @@ func (k *call) chosenVIP(text string, ranges []netip.Prefix) (netip.Addr, *Error
 	switch {
 	case err != nil || !inRange:
 		return a, errorf(codeValue, "The Vip %s is not an address of the subnet.", text)
-	case k.vips[a] || k.addressInUse(a):
+	case k.cloud.addressInUse(a):
 		return a, errorf(codeValue, "The Vip %s is in use.", text)
 	}
 	k.reserveVIP(a)

@@ -84,9 +84,8 @@ func unless(ok bool, format string, args ...any) string {
 
 const everyNode = "node×10 node×10 node×10"
 
-// promises is what each example of the product is to lead to where the StatefulSet web has three pods. service-skip has nothing to
-// show, service-ipv6 needs what this network has not, and service-cluster, service-local and service-local-weighted have
-// tests of their own.
+// promises is what each example of the product is to lead to where the StatefulSet web has three pods. service-ipv6 needs what this
+// network has not, and service-skip, service-cluster, service-local and service-local-weighted have tests of their own.
 var promises = map[string]promise{
 	"service-internal": {ask: probe.HTTP, port: 80, holds: func(lb admin.LoadBalancer) string {
 		return all(unless(lb.Type == "INTERNAL" && lb.Subnet == exampleSubnet, "type %s in %s", lb.Type, lb.Subnet), listens(lb, "TCP:80 "+everyNode))
@@ -120,6 +119,13 @@ var promises = map[string]promise{
 	}},
 	"service-tcp-ssl": {holds: func(lb admin.LoadBalancer) string {
 		return all(listens(lb, "TCP_SSL:443 "+everyNode), unless(len(lb.Listeners) == 1 && slices.Equal(lb.Listeners[0].Certificates, []string{"labcert1"}), "certificates are not those of the Secret"))
+	}},
+	"service-quic": {holds: func(lb admin.LoadBalancer) string {
+		return all(listens(lb, "QUIC:443 "+everyNode), unless(len(lb.Listeners) == 1 && slices.Equal(lb.Listeners[0].Certificates, []string{"labcert1"}), "certificates are not those of the Secret"))
+	}},
+	"service-tcp-and-udp": {ask: probe.UDP, port: 53, holds: func(lb admin.LoadBalancer) string {
+		const everyPod = "by address×10 by address×10 by address×10"
+		return listens(lb, "TCP:53 "+everyPod, "UDP:53 "+everyPod)
 	}},
 	"service-http": {ask: probe.HTTP, port: 80, holds: func(lb admin.LoadBalancer) string {
 		return listens(lb, "HTTP:80; www.example.com/ "+everyNode)
@@ -164,6 +170,23 @@ func TestExamplesDoWhatTheDocumentationPromises(t *testing.T) {
 			t.Errorf("the CLB that somebody made is left with listeners %v and tags %v", lb.Listeners, lb.Tags)
 		}
 	}
+}
+
+// Until the annotation goes nothing happens in the cloud, and the Service says why.
+func TestExampleOfModeSkip(t *testing.T) {
+	s := begin(t)
+	text, err := os.ReadFile(filepath.Join(s.dir.Root(), "examples", "service-skip.yaml"))
+	s.must(err)
+	s.kubectl(string(text), "apply")
+	svc, err := s.Client.CoreV1().Services(s.ns).Get(s.ctx, "web-skip", metav1.GetOptions{})
+	s.must(err)
+	_, err = s.AwaitEvent(s.ctx, s.ns, svc.Name, corev1.EventTypeWarning, "service.cloud.tencent.com/mode", "skip")
+	s.must(err)
+	if made := Balancers(s.state(), svc.UID); len(made) > 0 {
+		t.Errorf("a CLB was made all the same: %+v", made)
+	}
+	s.kubectl(string(text), "delete")
+	s.must(s.AwaitGone(s.ctx, svc.UID))
 }
 
 func (s *scene) example(name string, p promise) {
