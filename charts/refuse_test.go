@@ -52,6 +52,9 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"credentials in the environment":           {"controller: {extraEnv: [{name: TENCENTCLOUD_SECRET_KEY, value: MARKEDsecret}]}", false, []string{"controller.extraEnv has TENCENTCLOUD_SECRET_KEY", "use credentials"}},
 		"certificates of namespaces and none":      {"controller: {certificates: {access: namespaces}}", false, []string{"at '/controller/certificates/namespaces'", "minItems: got 0, want 1"}},
 		"a namespace that is none":                 {"controller: {certificates: {access: namespaces, namespaces: ['*']}}", false, []string{"at '/controller/certificates/namespaces/0'"}},
+		"a DNS policy that is none":                {"controller: {dnsPolicy: Cluster}", false, []string{"at '/controller/dnsPolicy'", "must be one of 'Default', 'ClusterFirst', 'ClusterFirstWithHostNet', 'None'"}},
+		"nobody to ask for names":                  {"controller: {dnsPolicy: None}", false, []string{"controller.dnsPolicy is None but controller.dnsConfig.nameservers is empty"}},
+		"a name for a name server":                 {"controller: {dnsConfig: {nameservers: [dns.example]}}", false, []string{"at '/controller/dnsConfig/nameservers/0'"}},
 		"a flag that the chart sets":               {"controller: {extraArgs: [--cloud-config=/x]}", false, []string{"controller.extraArgs has --cloud-config, which the chart sets"}},
 		"an argument that is no flag":              {"agent: {extraArgs: [cleanup]}", false, []string{"at '/agent/extraArgs/0'", "'cleanup' does not match"}},
 		"nothing to install":                       {"controller: {enabled: false}\nagent: {enabled: false}", false, []string{"controller.enabled and agent.enabled are both false"}},
@@ -99,7 +102,7 @@ func TestOddValuesAreTaken(t *testing.T) {
 	for _, value := range []string{
 		`commonLabels=null`, `commonLabels={}`, `imagePullSecrets=null`, `controller.tolerations=null`, `controller.tolerations=[]`, `controller.resources=null`,
 		`controller.resources={"limits":null}`, `controller.affinity=null`, `controller.nodeSelector={"a/b":"c"}`, `controller.extraArgs=null`,
-		`controller.podAnnotations=null`, `agent.tolerations=[]`, `agent.maxUnavailable="10%"`, `agent.priorityClassName=""`, `cloudConfig.rateLimits={}`,
+		`controller.podAnnotations=null`, `controller.dnsConfig=null`, `agent.tolerations=[]`, `agent.maxUnavailable="10%"`, `agent.priorityClassName=""`, `cloudConfig.rateLimits={}`,
 		`controller.replicas=0`, `controller.replicas=1`, `networkPolicy={"enabled":true,"from":null,"ports":null,"extraEgress":null}`, `global={"imageRegistry":"x"}`,
 		`controller.metrics.readers=null`, `fullnameOverride="x"`, `nameOverride="y"`, `controller.serviceAccount={"create":false}`,
 		`agent.serviceAccount={"create":false,"name":"robot"}`, `controller.labels={"app.kubernetes.io/component":"mine"}`,

@@ -10,7 +10,11 @@ imagePullSecrets:
 {{- end }}
 {{- if $c.hostNetwork }}
 hostNetwork: true
-dnsPolicy: ClusterFirstWithHostNet
+{{- end }}
+dnsPolicy: {{ $c.dnsPolicy }}
+{{- with $c.dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
 {{- end }}
 terminationGracePeriodSeconds: {{ $c.terminationGracePeriodSeconds }}
 securityContext:
@@ -21,6 +25,17 @@ securityContext:
   seccompProfile: {type: RuntimeDefault}
 nodeSelector:
   {{- merge (dict "kubernetes.io/os" "linux") (deepCopy (default dict $c.nodeSelector)) | toYaml | nindent 2 }}
+{{- $tolerations := default list $c.tolerations }}
+{{- if $c.hostNetwork }}
+{{- /* A network plugin that waits for the node to be initialized leaves it not ready, and hostNetwork is there for just that. */}}
+{{- range list "node.kubernetes.io/not-ready" "node.kubernetes.io/network-unavailable" }}
+{{- $tolerations = append $tolerations (dict "key" . "operator" "Exists" "effect" "NoSchedule") }}
+{{- end }}
+{{- end }}
+{{- with $tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 volumes:
 - name: config
   configMap:
