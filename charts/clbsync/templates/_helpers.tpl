@@ -1,17 +1,25 @@
+{{/*
+What names begin with. 42 characters leave room for the longest ending of a name that may have 63 (-controller-uninstall). Of what is
+longer, the digest keeps two releases apart that differ behind that.
+*/}}
 {{- define "clbsync.fullname" -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
-{{- else -}}
+{{- $full := .Values.fullnameOverride -}}
+{{- if not $full -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
-{{- if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" -}}
+{{- $full = ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
 {{- end -}}
+{{- if gt (len $full) 42 -}}
+{{- $full = printf "%s-%s" (regexReplaceAll "[-.]+$" ($full | trunc 33) "") (sha256sum $full | trunc 8) -}}
 {{- end -}}
+{{- $full -}}
 {{- end -}}
 
 {{- define "clbsync.controller" -}}{{ include "clbsync.fullname" . }}-controller{{- end -}}
+{{/* The name of a Service may have no dots, and has to begin with a letter; that of a release may be 1.2. */}}
+{{- define "clbsync.controller.service" -}}
+{{- $name := printf "%s-metrics" (include "clbsync.controller" .) | replace "." "-" -}}
+{{- ternary $name (printf "s-%s" $name) (regexMatch "^[a-z]" $name) -}}
+{{- end -}}
 {{- define "clbsync.agent" -}}{{ include "clbsync.fullname" . }}-agent{{- end -}}
 
 {{- define "clbsync.controller.account" -}}
