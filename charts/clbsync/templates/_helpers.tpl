@@ -29,11 +29,13 @@ longer, the digest keeps two releases apart that differ behind that.
 {{- .Values.agent.serviceAccount.name | default (ternary (include "clbsync.agent" .) "default" .Values.agent.serviceAccount.create) -}}
 {{- end -}}
 
+{{/* Names, namespaces and labels go through toYaml, which quotes a text only if it has to be: that of the release 123 is no number. */}}
+
 {{/* What selects the pods of a component: (list $ "controller"). It must never change, since selectors cannot. */}}
 {{- define "clbsync.selector" -}}
 {{- $top := index . 0 -}}
-app.kubernetes.io/name: {{ default $top.Chart.Name $top.Values.nameOverride | trunc 63 | trimSuffix "-" }}
-app.kubernetes.io/instance: {{ $top.Release.Name }}
+app.kubernetes.io/name: {{ default $top.Chart.Name $top.Values.nameOverride | trunc 63 | trimSuffix "-" | toYaml }}
+app.kubernetes.io/instance: {{ $top.Release.Name | toYaml }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
@@ -46,7 +48,7 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- if gt (len .) 4 }}{{- $annotations = deepCopy (default dict (index . 4)) }}{{- end }}
 {{- $fixed := include "clbsync.selector" (list $top (index . 1)) | fromYaml -}}
 {{- $fixed = merge $fixed (dict "app.kubernetes.io/managed-by" $top.Release.Service "app.kubernetes.io/version" $top.Chart.AppVersion "app.kubernetes.io/part-of" "clbsync" "helm.sh/chart" (printf "%s-%s" $top.Chart.Name $top.Chart.Version | replace "+" "_" | trunc 63)) -}}
-name: {{ index . 2 }}
+name: {{ index . 2 | toYaml }}
 labels:
   {{- merge $fixed $labels (deepCopy (default dict $top.Values.commonLabels)) | toYaml | nindent 2 }}
 {{- with merge $annotations (deepCopy (default dict $top.Values.commonAnnotations)) }}

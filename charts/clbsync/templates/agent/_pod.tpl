@@ -1,6 +1,6 @@
 {{/* What the agent's pod and the pod that tests a node have in common. */}}
 {{- define "clbsync.agent.pod" -}}
-serviceAccountName: {{ include "clbsync.agent.account" . }}
+serviceAccountName: {{ include "clbsync.agent.account" . | toYaml }}
 automountServiceAccountToken: true
 enableServiceLinks: false
 {{- with .Values.imagePullSecrets }}

@@ -1,7 +1,7 @@
 {{/* What the controller's pod and the pod that tests it have in common. */}}
 {{- define "clbsync.controller.pod" -}}
 {{- $c := .Values.controller -}}
-serviceAccountName: {{ include "clbsync.controller.account" . }}
+serviceAccountName: {{ include "clbsync.controller.account" . | toYaml }}
 automountServiceAccountToken: true
 enableServiceLinks: false
 {{- with .Values.imagePullSecrets }}
@@ -47,7 +47,7 @@ volumes:
     secretName: {{ include "clbsync.controller" . }}-credentials
     {{- else }}
     {{- with .Values.credentials.existingSecret }}
-    secretName: {{ .name }}
+    secretName: {{ .name | toYaml }}
     items:
     - {key: {{ .secretIDKey | quote }}, path: secretID}
     - {key: {{ .secretKeyKey | quote }}, path: secretKey}
@@ -102,10 +102,10 @@ volumeMounts:
 
 {{/* data of the Secret that the chart makes. */}}
 {{- define "clbsync.credentials" -}}
-secretID: {{ .Values.credentials.secretID | b64enc }}
-secretKey: {{ .Values.credentials.secretKey | b64enc }}
+secretID: {{ .Values.credentials.secretID | b64enc | toYaml }}
+secretKey: {{ .Values.credentials.secretKey | b64enc | toYaml }}
 {{- with .Values.credentials.token }}
-token: {{ . | b64enc }}
+token: {{ . | b64enc | toYaml }}
 {{- end }}
 {{- end -}}
 
