@@ -96,3 +96,21 @@ annotations:
 {{- define "clbsync.gate" -}}
 {{- if and (include "clbsync.runs" (list . "service-lb-controller")) (ne (toString (dig "readinessGate" "enabled" true (default dict .Values.cloudConfig))) "false") -}}true{{- end -}}
 {{- end -}}
+
+{{/*
+Whose a CRD is that is there already: "" if it is this release's, or there is none. Helm takes over what is there only if a label and
+two annotations say that it is this release's, and refuses the whole installation else.
+*/}}
+{{- define "clbsync.crd.owner" -}}
+{{- $top := index . 0 -}}
+{{- with lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" (index . 1) -}}
+{{- $annotations := default dict .metadata.annotations -}}
+{{- $name := get $annotations "meta.helm.sh/release-name" -}}
+{{- $namespace := get $annotations "meta.helm.sh/release-namespace" -}}
+{{- if or (not $name) (ne (get (default dict .metadata.labels) "app.kubernetes.io/managed-by") "Helm") -}}
+somebody who did not install it with Helm
+{{- else if or (ne $name $top.Release.Name) (ne $namespace $top.Release.Namespace) -}}
+the release {{ $name }} in the namespace {{ $namespace }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
