@@ -38,6 +38,11 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"no controllers":                           {"controller: {controllers: []}", false, []string{"at '/controller/controllers'", "minItems: got 0, want 1"}},
 		"an unknown mode":                          {"agent: {mode: ipvs}", false, []string{"at '/agent/mode'", "must be one of '', 'standalone', 'companion', 'override'"}},
 		"pods by something unknown":                {"agent: {pods: calico}", false, []string{"at '/agent/pods'", "'calico' does not match"}},
+		"pods by a bridge that none can be":        {"agent: {pods: 'bridge:abcdefghijklmnop'}", false, []string{"at '/agent/pods'", "'bridge:abcdefghijklmnop' does not match"}}, // 16: iptables refuses every sync
+		"pods by a prefix without room for more":   {"agent: {pods: 'interface-prefix:abcdefghijklmno'}", false, []string{"at '/agent/pods'", "does not match"}},
+		"pods by a prefix as iptables writes it":   {"agent: {pods: 'interface-prefix:cali+'}", false, []string{"at '/agent/pods'", "does not match"}},
+		"pods by a tab":                            {`agent: {pods: "bridge:\tcni0"}`, false, []string{"at '/agent/pods'", "does not match"}},
+		"pods by an option of iptables":            {"agent: {pods: 'bridge:-j'}", false, []string{"at '/agent/pods'", "does not match"}},
 		"a bit that no mark has":                   {"agent: {masqueradeBit: 32}", false, []string{"at '/agent/masqueradeBit'", "maximum: got 32, want 31"}},
 		"a tag for a digest":                       {"controller: {image: {digest: v1}}", false, []string{"at '/controller/image/digest'", "'v1' does not match"}},
 		"a tag in the repository":                  {"controller: {image: {repository: 'a/b:v1@sha256'}}", false, []string{"at '/controller/image/repository'"}},
@@ -102,7 +107,7 @@ func TestOddValuesAreTaken(t *testing.T) {
 	for _, value := range []string{
 		`commonLabels=null`, `commonLabels={}`, `imagePullSecrets=null`, `controller.tolerations=null`, `controller.tolerations=[]`, `controller.resources=null`,
 		`controller.resources={"limits":null}`, `controller.affinity=null`, `controller.nodeSelector={"a/b":"c"}`, `controller.extraArgs=null`,
-		`controller.podAnnotations=null`, `controller.dnsConfig=null`, `agent.tolerations=[]`, `agent.maxUnavailable="10%"`, `agent.priorityClassName=""`, `cloudConfig.rateLimits={}`,
+		`controller.podAnnotations=null`, `controller.dnsConfig=null`, `agent.tolerations=[]`, `agent.pods="bridge:abcdefghijklmno"`, `agent.pods="interface-prefix:abcdefghijklmn"`, `agent.pods="interface-prefix:eni"`, `agent.pods="bridge:br-0.1_x"`, `agent.maxUnavailable="10%"`, `agent.priorityClassName=""`, `cloudConfig.rateLimits={}`,
 		`controller.replicas=0`, `controller.replicas=1`, `networkPolicy={"enabled":true,"from":null,"ports":null,"extraEgress":null}`, `global={"imageRegistry":"x"}`,
 		`controller.metrics.readers=null`, `fullnameOverride="x"`, `nameOverride="y"`, `controller.serviceAccount={"create":false}`,
 		`agent.serviceAccount={"create":false,"name":"robot"}`, `controller.labels={"app.kubernetes.io/component":"mine"}`,
