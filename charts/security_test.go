@@ -4,6 +4,8 @@ package charts
 
 import (
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -298,6 +300,34 @@ func TestCLBsAreDeletedOnlyWhenToldTo(t *testing.T) {
 		}
 		if selector := as[appsv1.Deployment](t, all, "Deployment/clbsync-controller").Spec.Selector.MatchLabels; o.GetLabels()["app.kubernetes.io/component"] == selector["app.kubernetes.io/component"] {
 			t.Errorf("%s is selected by the Deployment", key)
+		}
+	}
+}
+
+// Nothing is left in the namespace when the tests have passed: helm uninstall does not know their pods. One that has failed is there
+// to be read. That is why --logs, which Helm 3 reads after it has deleted the pods, is in no instructions.
+func TestPodsOfTestsGoWhenTheyHavePassed(t *testing.T) {
+	found := 0
+	for key, o := range render(t, preset("full")...) {
+		if o.GetAnnotations()["helm.sh/hook"] == "test" {
+			found++
+			if policy := o.GetAnnotations()["helm.sh/hook-delete-policy"]; policy != "before-hook-creation,hook-succeeded" {
+				t.Errorf("%s: %q", key, policy)
+			}
+		}
+	}
+	if found != 2 {
+		t.Errorf("%d pods of tests, want the controller's and the agent's", found)
+	}
+	for _, page := range []string{"README.md", "README.zh-CN.md", "docs/install.md", "docs/install.zh-CN.md", "charts/clbsync/README.md"} {
+		text, err := os.ReadFile(filepath.Join(helm.Root(), page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if strings.HasPrefix(line, "$ helm") && strings.Contains(line, "--logs") {
+				t.Errorf("%s: %s", page, line)
+			}
 		}
 	}
 }
