@@ -51,7 +51,13 @@ func preset(name string) []string { return with("-f", helm.Preset(name)) }
 // template returns what Helm says to the chart with these flags.
 func template(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	return helm.Helm{Binary: binary, Home: t.TempDir()}.Template(t.Context(), "clbsync", args...)
+	return templateAs(t, "clbsync", args...)
+}
+
+// templateAs does so for a release of that name.
+func templateAs(t *testing.T, release string, args ...string) (string, error) {
+	t.Helper()
+	return helm.Helm{Binary: binary, Home: t.TempDir()}.Template(t.Context(), release, args...)
 }
 
 // render returns the objects, each by kind/name, or kind/namespace/name where it is not in kube-system, with "post-delete:"

@@ -4,6 +4,8 @@ package charts
 
 import (
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -73,6 +75,7 @@ func TestPodSecurity(t *testing.T) {
 		"full": preset("full"), "beside TKE": preset("beside-tke"), "k3s": preset("k3s"),
 		"credentials from values": with("--set", "credentials.source=values,credentials.secretID=a,credentials.secretKey=b"),
 		"OIDC":                    with("--set", "credentials.source=oidc,credentials.oidc.roleARN=qcs::cam::uin/1:roleName/x,credentials.oidc.providerID=p"),
+		"NodePorts on 127.0.0.1":  with("--set", "agent.localhostNodePorts=true"),
 		"deletion of CLBs":        with("--set", "uninstall.deleteLoadBalancersOf=cls-demo"),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -84,10 +87,17 @@ func TestPodSecurity(t *testing.T) {
 			for key, pod := range found {
 				bad := restricted(pod)
 				if strings.Contains(key, "agent") {
-					if diff := cmp.Diff([]string{"namespaces of the host", "volume xtables-lock", "may run as root"}, bad[:3]); diff != "" {
+					files := map[string]corev1.VolumeMount{"/run/xtables.lock": {MountPath: "/run/xtables.lock"}}
+					want := []string{"namespaces of the host", "volume xtables-lock", "may run as root"}
+					if slices.Contains(pod.Containers[0].Args, "--localhost-nodeports") {
+						// Where the agent looks for what it has to write: a container's own /proc/sys is read-only.
+						files["/proc/sys/net"] = corev1.VolumeMount{MountPath: "/host/proc/sys/net"}
+						want = slices.Insert(want, 2, "volume sysctl-net")
+					}
+					if diff := cmp.Diff(want, bad[:len(want)]); diff != "" {
 						t.Errorf("%s (-want +got):\n%s", key, diff)
 					}
-					agentContainer(t, key, pod)
+					agentContainer(t, key, pod, files)
 					continue
 				}
 				if len(bad) > 0 {
@@ -108,7 +118,8 @@ func TestPodSecurity(t *testing.T) {
 	})
 }
 
-func agentContainer(t *testing.T, key string, pod corev1.PodSpec) {
+// agentContainer looks at an agent's pod. files are those of the host that it has, and how they are mounted, but for the names.
+func agentContainer(t *testing.T, key string, pod corev1.PodSpec, files map[string]corev1.VolumeMount) {
 	t.Helper()
 	if len(pod.Containers) != 1 || len(pod.InitContainers) != 0 || pod.HostPID || pod.HostIPC {
 		t.Fatalf("%s: want one container, in the network of the host alone", key)
@@ -120,8 +131,17 @@ func agentContainer(t *testing.T, key string, pod corev1.PodSpec) {
 	if c.Privileged != nil || c.AllowPrivilegeEscalation == nil || *c.AllowPrivilegeEscalation || c.ReadOnlyRootFilesystem == nil || !*c.ReadOnlyRootFilesystem {
 		t.Errorf("%s: want no privileges, no way to them, and nothing to write to; got %+v", key, c)
 	}
-	if len(pod.Volumes) != 1 || pod.Volumes[0].HostPath == nil || pod.Volumes[0].HostPath.Path != "/run/xtables.lock" {
-		t.Errorf("%s: of the host's files want the lock of iptables alone, got %+v", key, pod.Volumes)
+	got := map[string]corev1.VolumeMount{}
+	for _, v := range pod.Volumes {
+		for _, m := range pod.Containers[0].VolumeMounts {
+			if m.Name == v.Name && v.HostPath != nil {
+				m.Name = ""
+				got[v.HostPath.Path] = m
+			}
+		}
+	}
+	if diff := cmp.Diff(files, got); diff != "" || len(pod.Volumes) != len(files) {
+		t.Errorf("%s: of the host's files it has %+v (-want +got):\n%s", key, pod.Volumes, diff)
 	}
 }
 
@@ -280,6 +300,34 @@ func TestCLBsAreDeletedOnlyWhenToldTo(t *testing.T) {
 		}
 		if selector := as[appsv1.Deployment](t, all, "Deployment/clbsync-controller").Spec.Selector.MatchLabels; o.GetLabels()["app.kubernetes.io/component"] == selector["app.kubernetes.io/component"] {
 			t.Errorf("%s is selected by the Deployment", key)
+		}
+	}
+}
+
+// Nothing is left in the namespace when the tests have passed: helm uninstall does not know their pods. One that has failed is there
+// to be read. That is why --logs, which Helm 3 reads after it has deleted the pods, is in no instructions.
+func TestPodsOfTestsGoWhenTheyHavePassed(t *testing.T) {
+	found := 0
+	for key, o := range render(t, preset("full")...) {
+		if o.GetAnnotations()["helm.sh/hook"] == "test" {
+			found++
+			if policy := o.GetAnnotations()["helm.sh/hook-delete-policy"]; policy != "before-hook-creation,hook-succeeded" {
+				t.Errorf("%s: %q", key, policy)
+			}
+		}
+	}
+	if found != 2 {
+		t.Errorf("%d pods of tests, want the controller's and the agent's", found)
+	}
+	for _, page := range []string{"README.md", "README.zh-CN.md", "docs/install.md", "docs/install.zh-CN.md", "charts/clbsync/README.md"} {
+		text, err := os.ReadFile(filepath.Join(helm.Root(), page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if strings.HasPrefix(line, "$ helm") && strings.Contains(line, "--logs") {
+				t.Errorf("%s: %s", page, line)
+			}
 		}
 	}
 }

@@ -1,17 +1,25 @@
+{{/*
+What names begin with. 42 characters leave room for the longest ending of a name that may have 63 (-controller-uninstall). Of what is
+longer, the digest keeps two releases apart that differ behind that.
+*/}}
 {{- define "clbsync.fullname" -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
-{{- else -}}
+{{- $full := .Values.fullnameOverride -}}
+{{- if not $full -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
-{{- if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" -}}
+{{- $full = ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
 {{- end -}}
+{{- if gt (len $full) 42 -}}
+{{- $full = printf "%s-%s" (regexReplaceAll "[-.]+$" ($full | trunc 33) "") (sha256sum $full | trunc 8) -}}
 {{- end -}}
+{{- $full -}}
 {{- end -}}
 
 {{- define "clbsync.controller" -}}{{ include "clbsync.fullname" . }}-controller{{- end -}}
+{{/* The name of a Service may have no dots, and has to begin with a letter; that of a release may be 1.2. */}}
+{{- define "clbsync.controller.service" -}}
+{{- $name := printf "%s-metrics" (include "clbsync.controller" .) | replace "." "-" -}}
+{{- ternary $name (printf "s-%s" $name) (regexMatch "^[a-z]" $name) -}}
+{{- end -}}
 {{- define "clbsync.agent" -}}{{ include "clbsync.fullname" . }}-agent{{- end -}}
 
 {{- define "clbsync.controller.account" -}}
@@ -21,11 +29,13 @@
 {{- .Values.agent.serviceAccount.name | default (ternary (include "clbsync.agent" .) "default" .Values.agent.serviceAccount.create) -}}
 {{- end -}}
 
+{{/* Names, namespaces and labels go through toYaml, which quotes a text only if it has to be: that of the release 123 is no number. */}}
+
 {{/* What selects the pods of a component: (list $ "controller"). It must never change, since selectors cannot. */}}
 {{- define "clbsync.selector" -}}
 {{- $top := index . 0 -}}
-app.kubernetes.io/name: {{ default $top.Chart.Name $top.Values.nameOverride | trunc 63 | trimSuffix "-" }}
-app.kubernetes.io/instance: {{ $top.Release.Name }}
+app.kubernetes.io/name: {{ default $top.Chart.Name $top.Values.nameOverride | trunc 63 | trimSuffix "-" | toYaml }}
+app.kubernetes.io/instance: {{ $top.Release.Name | toYaml }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
@@ -38,7 +48,7 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- if gt (len .) 4 }}{{- $annotations = deepCopy (default dict (index . 4)) }}{{- end }}
 {{- $fixed := include "clbsync.selector" (list $top (index . 1)) | fromYaml -}}
 {{- $fixed = merge $fixed (dict "app.kubernetes.io/managed-by" $top.Release.Service "app.kubernetes.io/version" $top.Chart.AppVersion "app.kubernetes.io/part-of" "clbsync" "helm.sh/chart" (printf "%s-%s" $top.Chart.Name $top.Chart.Version | replace "+" "_" | trunc 63)) -}}
-name: {{ index . 2 }}
+name: {{ index . 2 | toYaml }}
 labels:
   {{- merge $fixed $labels (deepCopy (default dict $top.Values.commonLabels)) | toYaml | nindent 2 }}
 {{- with merge $annotations (deepCopy (default dict $top.Values.commonAnnotations)) }}
@@ -85,4 +95,22 @@ annotations:
 {{/* The readiness gate is worked on unless the cloud config says otherwise. */}}
 {{- define "clbsync.gate" -}}
 {{- if and (include "clbsync.runs" (list . "service-lb-controller")) (ne (toString (dig "readinessGate" "enabled" true (default dict .Values.cloudConfig))) "false") -}}true{{- end -}}
+{{- end -}}
+
+{{/*
+Whose a CRD is that is there already: "" if it is this release's, or there is none. Helm takes over what is there only if a label and
+two annotations say that it is this release's, and refuses the whole installation else.
+*/}}
+{{- define "clbsync.crd.owner" -}}
+{{- $top := index . 0 -}}
+{{- with lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" (index . 1) -}}
+{{- $annotations := default dict .metadata.annotations -}}
+{{- $name := get $annotations "meta.helm.sh/release-name" -}}
+{{- $namespace := get $annotations "meta.helm.sh/release-namespace" -}}
+{{- if or (not $name) (ne (get (default dict .metadata.labels) "app.kubernetes.io/managed-by") "Helm") -}}
+somebody who did not install it with Helm
+{{- else if or (ne $name $top.Release.Name) (ne $namespace $top.Release.Namespace) -}}
+the release {{ $name }} in the namespace {{ $namespace }}
+{{- end -}}
+{{- end -}}
 {{- end -}}

@@ -1,6 +1,6 @@
 {{/* What the agent's pod and the pod that tests a node have in common. */}}
 {{- define "clbsync.agent.pod" -}}
-serviceAccountName: {{ include "clbsync.agent.account" . }}
+serviceAccountName: {{ include "clbsync.agent.account" . | toYaml }}
 automountServiceAccountToken: true
 enableServiceLinks: false
 {{- with .Values.imagePullSecrets }}
@@ -15,6 +15,11 @@ volumes:
 # The lock that all users of iptables-legacy on the node share.
 - name: xtables-lock
   hostPath: {path: /run/xtables.lock, type: FileOrCreate}
+{{- if .Values.agent.localhostNodePorts }}
+# net.ipv4.conf.all.route_localnet has to be written, and /proc/sys is read-only in a container without privileges.
+- name: sysctl-net
+  hostPath: {path: /proc/sys/net, type: Directory}
+{{- end }}
 {{- end -}}
 
 {{- define "clbsync.agent.container" -}}
@@ -36,9 +41,12 @@ securityContext:
   readOnlyRootFilesystem: true
 volumeMounts:
 - {name: xtables-lock, mountPath: /run/xtables.lock}
+{{- if $a.localhostNodePorts }}
+- {name: sysctl-net, mountPath: /host/proc/sys/net}
+{{- end }}
 {{- end -}}
 
-{{/* Flags of run, check and explain. */}}
+{{/* Flags of run, check and explain: a list. */}}
 {{- define "clbsync.agent.flags" -}}
 {{- $a := .Values.agent -}}
 - --pods={{ $a.pods }}

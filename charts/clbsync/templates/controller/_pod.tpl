@@ -1,7 +1,7 @@
 {{/* What the controller's pod and the pod that tests it have in common. */}}
 {{- define "clbsync.controller.pod" -}}
 {{- $c := .Values.controller -}}
-serviceAccountName: {{ include "clbsync.controller.account" . }}
+serviceAccountName: {{ include "clbsync.controller.account" . | toYaml }}
 automountServiceAccountToken: true
 enableServiceLinks: false
 {{- with .Values.imagePullSecrets }}
@@ -10,7 +10,11 @@ imagePullSecrets:
 {{- end }}
 {{- if $c.hostNetwork }}
 hostNetwork: true
-dnsPolicy: ClusterFirstWithHostNet
+{{- end }}
+dnsPolicy: {{ $c.dnsPolicy }}
+{{- with $c.dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
 {{- end }}
 terminationGracePeriodSeconds: {{ $c.terminationGracePeriodSeconds }}
 securityContext:
@@ -21,6 +25,17 @@ securityContext:
   seccompProfile: {type: RuntimeDefault}
 nodeSelector:
   {{- merge (dict "kubernetes.io/os" "linux") (deepCopy (default dict $c.nodeSelector)) | toYaml | nindent 2 }}
+{{- $tolerations := default list $c.tolerations }}
+{{- if $c.hostNetwork }}
+{{- /* A network plugin that waits for the node to be initialized leaves it not ready, and hostNetwork is there for just that. */}}
+{{- range list "node.kubernetes.io/not-ready" "node.kubernetes.io/network-unavailable" }}
+{{- $tolerations = append $tolerations (dict "key" . "operator" "Exists" "effect" "NoSchedule") }}
+{{- end }}
+{{- end }}
+{{- with $tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 volumes:
 - name: config
   configMap:
@@ -32,7 +47,7 @@ volumes:
     secretName: {{ include "clbsync.controller" . }}-credentials
     {{- else }}
     {{- with .Values.credentials.existingSecret }}
-    secretName: {{ .name }}
+    secretName: {{ .name | toYaml }}
     items:
     - {key: {{ .secretIDKey | quote }}, path: secretID}
     - {key: {{ .secretKeyKey | quote }}, path: secretKey}
@@ -87,10 +102,10 @@ volumeMounts:
 
 {{/* data of the Secret that the chart makes. */}}
 {{- define "clbsync.credentials" -}}
-secretID: {{ .Values.credentials.secretID | b64enc }}
-secretKey: {{ .Values.credentials.secretKey | b64enc }}
+secretID: {{ .Values.credentials.secretID | b64enc | toYaml }}
+secretKey: {{ .Values.credentials.secretKey | b64enc | toYaml }}
 {{- with .Values.credentials.token }}
-token: {{ . | b64enc }}
+token: {{ . | b64enc | toYaml }}
 {{- end }}
 {{- end -}}
 
