@@ -91,6 +91,9 @@ func TestPodSecurity(t *testing.T) {
 					want := []string{"namespaces of the host", "volume xtables-lock", "may run as root"}
 					if slices.Contains(pod.Containers[0].Args, "--localhost-nodeports") {
 						// Where the agent looks for what it has to write: a container's own /proc/sys is read-only.
+						if !slices.Contains(pod.Containers[0].Args, "check") && !slices.Contains(pod.Containers[0].Args, "--sysctls=/host/proc/sys") {
+							t.Errorf("%s is not told where it can write: %v", key, pod.Containers[0].Args)
+						}
 						files["/proc/sys/net"] = corev1.VolumeMount{MountPath: "/host/proc/sys/net"}
 						want = slices.Insert(want, 2, "volume sysctl-net")
 					}

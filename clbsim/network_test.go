@@ -202,6 +202,12 @@ func TestTargetsInAnotherRegion(t *testing.T) {
 	w := start(t)
 	w.connect(common.NewCredential("AKIDEXAMPLE", "SECRETEXAMPLE"), "ap-shanghai")
 	lb := w.create(func(in *clb.CreateLoadBalancerRequest) { in.VpcId = new("vpc-shanghai") })
+	shanghai := *w.shown(lb).LoadBalancerVips[0]
+	w.connect(common.NewCredential("AKIDEXAMPLE", "SECRETEXAMPLE"), "ap-guangzhou")
+	if vip := *w.shown(w.create(func(*clb.CreateLoadBalancerRequest) {})).LoadBalancerVips[0]; vip == shanghai {
+		t.Errorf("two regions have the public address %s", vip)
+	}
+	w.connect(common.NewCredential("AKIDEXAMPLE", "SECRETEXAMPLE"), "ap-shanghai")
 	in := clb.NewModifyLoadBalancerAttributesRequest()
 	in.LoadBalancerId, in.TargetRegionInfo = &lb, &clb.TargetRegionInfo{Region: new("ap-guangzhou"), VpcId: new(vpc)}
 	must(w.clb.ModifyLoadBalancerAttributesWithContext(w.ctx, in))(t)
