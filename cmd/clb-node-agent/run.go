@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -145,14 +146,23 @@ func (o *options) nodeName() string {
 	return strings.ToLower(name)
 }
 
+// interfaceName is what iptables takes; a longer name would make it refuse every rule.
+var interfaceName = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,14}$`)
+
 func podTraffic(text string) (nodeagent.PodTraffic, error) {
 	kind, value, _ := strings.Cut(text, ":")
 	var p nodeagent.PodTraffic
 	switch {
 	case text == "unknown" || text == "node-cidr":
 	case kind == "bridge" && value != "":
+		if !interfaceName.MatchString(value) {
+			return p, fmt.Errorf("--pods: %q is no name of an interface, want at most 15 of a-z, A-Z, 0-9, '_', '.' and '-'", value)
+		}
 		p.Interface = value
 	case kind == "interface-prefix" && value != "":
+		if !interfaceName.MatchString(value) || len(value) > 14 {
+			return p, fmt.Errorf("--pods: %q begins no name of an interface, want at most 14 of a-z, A-Z, 0-9, '_', '.' and '-'; the + is not said", value)
+		}
 		p.InterfacePrefix = value
 	case kind == "cidr" && value != "":
 		for c := range strings.SplitSeq(value, ",") {
@@ -160,7 +170,7 @@ func podTraffic(text string) (nodeagent.PodTraffic, error) {
 			if err != nil {
 				return p, fmt.Errorf("--pods: %w", err)
 			}
-			p.CIDRs = append(p.CIDRs, prefix)
+			p.CIDRs = append(p.CIDRs, prefix.Masked())
 		}
 	default:
 		return p, fmt.Errorf("--pods is %q, want node-cidr, cidr:CIDR, bridge:NAME, interface-prefix:PREFIX or unknown", text)
