@@ -221,6 +221,30 @@ func TestARegionThatWasWrittenOverOnASharedCLB(t *testing.T) {
 	})
 }
 
+// What one of the Services on a CLB does not find, since it does not know the region, is not taken from another that has it there.
+func TestACLBThatOneOfItsServicesDoesNotFindIsNotGone(t *testing.T) {
+	inAccount(t, func(c *clbsim.Config) {
+		elsewhere(c)
+		c.LoadBalancers = append(c.LoadBalancers, clbsim.ExistingLoadBalancer{ID: "lb-shanghai", VPC: "vpc-shang001"}, clbsim.ExistingLoadBalancer{ID: "lb-second00"})
+	}, func(tr *trial) {
+		l := &tried{trial: tr, every: every{endpoints: podsAt(1, 2)}}
+		reachRegions(l)
+		stop := l.begin()
+		l.put(kubetest.Slice("far", podsAt(1, 2)...))
+		l.put(kubetest.Service("far", on("lb-shanghai"), kubetest.Annotation(annotation.CrossRegion, "ap-shanghai")))
+		l.pass(time.Minute)
+		l.want("served", l.served("far"), "TCP:80")
+		stop()
+		l.edit("far", annotate(annotation.ExistingID, "lb-second00"))
+		l.put(kubetest.Service("a-near", on("lb-shanghai"), port(81)))
+		stop = l.begin()
+		l.pass(5 * time.Minute)
+		stop()
+		l.want("where it is", l.id("far"), "lb-shanghai")
+		l.want("what it is told", l.service("far").Annotations[annotation.LoadBalancerID], "lb-shanghai")
+	})
+}
+
 // A region that does not exist, asked for later, keeps nobody from a CLB in place of one that is gone, nor from deletion.
 func TestARegionThatDoesNotExistIsInNobodysWay(t *testing.T) {
 	inAccount(t, elsewhere, func(tr *trial) {
