@@ -258,7 +258,7 @@ func (s Snapshot) instance(svc Service) (Instance, []Skip) {
 	if i.Order != nil {
 		i.Name = cmp.Or(i.Order.LoadBalancerName, i.Name)
 	}
-	i.Attributes = asked(o, i.Order)
+	i.Attributes = asked(o, i.Order, svc.Problems)
 	if mbps := svc.Config.Config.Bandwidth; mbps != 0 && !i.Internal {
 		i.Bandwidth = mbps
 	}
@@ -317,15 +317,16 @@ func remote(o annotation.Options) bool {
 }
 
 // asked returns the attributes that a Service asks for: what its annotations say, and the undoing of what annotations that
-// are gone have said before. Without either, an attribute stays as it is.
-func asked(o annotation.Options, order *Order) Attributes {
+// are gone have said before. Without either, an attribute stays as it is; so it does while its annotation is there and cannot be
+// followed: a typo must not open or close anything.
+func asked(o annotation.Options, order *Order, problems []annotation.Problem) Attributes {
 	a := Attributes{SecurityGroups: o.SecurityGroups, PassToTarget: o.PassToTarget, DeleteProtect: o.DeleteProtect}
 	if order != nil {
 		a.PassToTarget = cmp.Or(order.LoadBalancerPassToTarget, a.PassToTarget)
 		a.SnatPro = order.SnatPro
 	}
 	for _, u := range undoable {
-		if text := a.Text(u.attribute); text == "" && slices.Contains(o.Applied, u.annotation) {
+		if text := a.Text(u.attribute); text == "" && slices.Contains(o.Applied, u.annotation) && !annotation.Unfollowed(problems, u.annotation) {
 			a = u.none.over(a)
 		}
 	}
@@ -351,7 +352,7 @@ func Applied(o annotation.Options, actual Instance, before bool) []string {
 	if o.ExistingID != "" && actual.Tags[TagCreatedBy] == "" || slices.Contains(o.Applied, annotation.ExistingID) {
 		names[annotation.ExistingID] = true
 	}
-	now := asked(annotation.Options{SecurityGroups: o.SecurityGroups, PassToTarget: o.PassToTarget, DeleteProtect: o.DeleteProtect}, nil)
+	now := asked(annotation.Options{SecurityGroups: o.SecurityGroups, PassToTarget: o.PassToTarget, DeleteProtect: o.DeleteProtect}, nil, nil)
 	for _, u := range undoable {
 		pending := slices.Contains(o.Applied, u.annotation) && (before || actual.Text(u.attribute) != u.none.Text(u.attribute))
 		if now.Text(u.attribute) != "" || pending {

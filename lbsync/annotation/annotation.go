@@ -73,6 +73,12 @@ func (p Problem) Error() string {
 	return fmt.Sprintf("annotation %s=%q: %s", p.Name, p.Value, p.Reason)
 }
 
+// Unfollowed reports whether there is an annotation of the name that cannot be followed: it is not gone, and what it brought
+// about when it could be followed is not to be undone.
+func Unfollowed(problems []Problem, name string) bool {
+	return slices.ContainsFunc(problems, func(p Problem) bool { return p.Name == name })
+}
+
 // Parse reads the annotations of one Service and returns what they say and all that is wrong with them,
 // sorted by name; nil if nothing is. An annotation with a problem keeps its default. Names that belong to
 // others are ignored.

@@ -113,3 +113,32 @@ func TestTheIngressModeIsTheOneThatIsAskedFor(t *testing.T) {
 		w.want("default", *w.service("web").Status.LoadBalancer.Ingress[0].IPMode, corev1.LoadBalancerIPModeVIP)
 	}, kubetest.Service("web", kubetest.Annotation(annotation.IPMode, "Proxy")))
 }
+
+func TestWhatCannotBeFollowedUndoesNothing(t *testing.T) {
+	for name, spoil := range map[string]func(*corev1.Service){
+		"a typo":                         annotate(annotation.PassToTarget, "True"),
+		"another CLB is named beside it": annotate(annotation.ExistingID, "lb-theirs"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.made("lb-theirs", map[string]string{})
+				w.run()
+				w.pass(soon)
+				set := func() string {
+					a := w.cloud.attributes("lb-1")
+					return a.Text(lbsync.AttributePassToTarget) + " " + a.Text(lbsync.AttributeDeleteProtect)
+				}
+				w.want("set", set(), "on on")
+				w.edit("web", spoil)
+				w.pass(time.Minute)
+				w.want("spoilt", set(), "on on")
+				w.run()
+				w.pass(time.Minute)
+				w.want("spoilt, after a restart", set(), "on on")
+				w.edit("web", annotate(annotation.PassToTarget, ""), annotate(annotation.ExistingID, ""))
+				w.pass(time.Minute)
+				w.want("removed", set(), "off on")
+			}, kubetest.Service("web", kubetest.Annotation(annotation.PassToTarget, "true"), kubetest.Annotation(annotation.DeleteProtection, "true")))
+		})
+	}
+}
