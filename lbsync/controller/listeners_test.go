@@ -324,6 +324,12 @@ func TestATkeServiceConfigIsMadeForAService(t *testing.T) {
 		w.run()
 		w.pass(time.Hour)
 		w.want("a restart writes nothing", get().GetResourceVersion(), version)
+		w.edit("web", annotate(annotation.ServiceConfig, "other"))
+		w.pass(soon)
+		w.want("another name beside it, which is refused", sections(), []string{"UDP:53"})
+		w.edit("web", annotate(annotation.ServiceConfig, ""), annotate(annotation.ServiceConfigNew, "True"))
+		w.pass(soon)
+		w.want("a typo", sections(), []string{"UDP:53"})
 		w.edit("web", func(s *corev1.Service) { delete(s.Annotations, annotation.ServiceConfigNew) })
 		w.pass(soon)
 		if get() != nil {
