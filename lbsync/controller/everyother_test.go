@@ -11,7 +11,10 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/clbsync/clbsync/clbsim"
+	"github.com/clbsync/clbsync/clbsim/admin"
 	"github.com/clbsync/clbsync/internal/kubetest"
 	"github.com/clbsync/clbsync/lbsync"
 	"github.com/clbsync/clbsync/lbsync/annotation"
@@ -274,4 +277,47 @@ func TestARegionThatDoesNotExistIsInNobodysWay(t *testing.T) {
 		l.want("CLB in the end", l.id("web"), "")
 		l.want("finalizers", len(l.service("web").Finalizers), 0)
 	})
+}
+
+// The answer to an order is lost, and the CLB is not listed before it is made, which takes a while. A Service that is deleted
+// meanwhile stays until it is known what became of the order, whatever was noted and whoever looks.
+func TestADeletionInTheMiddleOfACreationLeavesNoCLB(t *testing.T) {
+	for name, test := range map[string]struct {
+		mods    []func(*corev1.Service)
+		restart bool
+	}{
+		"nothing is noted":                  {},
+		"another CLB is noted":              {mods: []func(*corev1.Service){kubetest.Annotation(annotation.LoadBalancerID, "lb-gone0001")}},
+		"nothing is noted, after a restart": {restart: true},
+		"another CLB is noted, after a restart": {restart: true,
+			mods: []func(*corev1.Service){kubetest.Annotation(annotation.LoadBalancerID, "lb-gone0001")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inAccount(t, func(c *clbsim.Config) {
+				c.Assumptions.CreateListed = "at-end"
+				c.Tasks.Delay = clbsim.Duration(12 * time.Second)
+			}, func(tr *trial) {
+				l := &tried{trial: tr, every: every{endpoints: podsAt(1, 2)}}
+				stop := l.begin()
+				if _, err := l.sim.AddFault(t.Context(), admin.Fault{Action: "CreateLoadBalancer", Kind: admin.KindDropAfter}); err != nil {
+					t.Fatal(err)
+				}
+				l.put(kubetest.Service("web", test.mods...))
+				l.pass(100 * time.Millisecond)
+				if test.restart {
+					stop()
+				}
+				l.delete("web")
+				if test.restart {
+					stop = l.begin()
+				}
+				l.pass(8 * time.Second)
+				l.want("finalizers while it is not known", len(l.service("web").Finalizers), 1)
+				l.pass(2 * time.Minute)
+				stop()
+				l.want("finalizers", len(l.service("web").Finalizers), 0)
+				l.want("CLBs that are left", len(l.clbs(true)), 0)
+			})
+		})
+	}
 }

@@ -30,8 +30,10 @@ func (c *Controller) retire(ctx context.Context, r *state, svc *corev1.Service, 
 		}
 		r.cloud = cloud
 		if len(found) == 0 {
-			if last == "" && c.mayAppear(ctx, r, svc) {
-				continue
+			if last == "" {
+				if err := c.mayAppear(r, svc); err != nil {
+					return outcome{present: true, err: err}
+				}
 			}
 			return c.finish(ctx, r, svc, last, live)
 		}
