@@ -152,22 +152,21 @@ func (k *Key) excludedBy(annotations map[string]string) string {
 // off reports whether a value asks for nothing.
 func (k *Key) off(value string) bool { return value == "" || k.Default != "" && value == k.Default }
 
-// nearest returns the known name that name is probably a misspelling of, or "". A name under a foreign
-// prefix is only suspected when its last part is a known one: TKE's own two prefixes are mixed up often.
+// nearest returns the known name that name is probably a misspelling of, or "". Under a prefix that is none of ours it is the
+// whole name that has to be near; a known last part alone is suspected under those only which are mixed up often.
 func nearest(name string) string {
 	best, bestDistance := "", 4
 	prefix, last, _ := strings.Cut(name, "/")
-	for i := range Keys {
-		known := Keys[i].Name
-		knownPrefix, knownLast, _ := strings.Cut(known, "/")
-		if last == knownLast && prefix != knownPrefix && ownPrefix(prefix) {
-			return known
-		}
-		if !ownPrefix(prefix) {
-			continue
-		}
-		if d := distance(name, known, bestDistance); d < bestDistance {
-			best, bestDistance = known, d
+	for _, keys := range [][]Key{Keys, PodKeys} {
+		for i := range keys {
+			known := keys[i].Name
+			knownPrefix, knownLast, _ := strings.Cut(known, "/")
+			if last == knownLast && prefix != knownPrefix && ownPrefix(prefix) {
+				return known
+			}
+			if d := distance(name, known, bestDistance); d < bestDistance {
+				best, bestDistance = known, d
+			}
 		}
 	}
 	return best
@@ -175,7 +174,7 @@ func nearest(name string) string {
 
 func ownPrefix(prefix string) bool {
 	switch prefix + "/" {
-	case Prefix, tkePrefix, k8sPrefix, oldPrefix:
+	case Prefix, tkePrefix, k8sPrefix, oldPrefix, betaPrefix:
 		return true
 	}
 	return false
@@ -199,6 +198,9 @@ func distance(a, b string, limit int) int {
 				cost = 1 + min(diagonal, row[j], row[j+1])
 			}
 			diagonal, row[j+1] = row[j+1], cost
+		}
+		if slices.Min(row) >= limit {
+			return limit // What others name has mostly nothing in common with ours, and there is much of it.
 		}
 	}
 	return min(row[len(b)], limit)
