@@ -326,7 +326,8 @@ func asked(o annotation.Options, order *Order, problems []annotation.Problem) At
 		a.SnatPro = order.SnatPro
 	}
 	for _, u := range undoable {
-		if text := a.Text(u.attribute); text == "" && slices.Contains(o.Applied, u.annotation) && !annotation.Unfollowed(problems, u.annotation) {
+		unclear := annotation.Unfollowed(problems, u.annotation) || u.parameter && annotation.Unfollowed(problems, annotation.CreateParams)
+		if a.Text(u.attribute) == "" && slices.Contains(o.Applied, u.annotation) && !unclear {
 			a = u.none.over(a)
 		}
 	}
@@ -338,10 +339,11 @@ var undoable = []struct {
 	annotation string
 	attribute  Attribute
 	none       Attributes
+	parameter  bool // annotation.CreateParams may ask for it too, and what that asked for is undone as well
 }{
-	{annotation.SecurityGroups, AttributeSecurityGroups, Attributes{SecurityGroups: []string{}}},
-	{annotation.PassToTarget, AttributePassToTarget, Attributes{PassToTarget: new(false)}},
-	{annotation.DeleteProtection, AttributeDeleteProtect, Attributes{DeleteProtect: new(false)}},
+	{annotation.SecurityGroups, AttributeSecurityGroups, Attributes{SecurityGroups: []string{}}, false},
+	{annotation.PassToTarget, AttributePassToTarget, Attributes{PassToTarget: new(false)}, true},
+	{annotation.DeleteProtection, AttributeDeleteProtect, Attributes{DeleteProtect: new(false)}, false},
 }
 
 // Applied returns the names of the annotations whose effect on a CLB has to be undone when they go, sorted: those that are
@@ -352,7 +354,7 @@ func Applied(o annotation.Options, actual Instance, before bool) []string {
 	if o.ExistingID != "" && actual.Tags[TagCreatedBy] == "" || slices.Contains(o.Applied, annotation.ExistingID) {
 		names[annotation.ExistingID] = true
 	}
-	now := asked(annotation.Options{SecurityGroups: o.SecurityGroups, PassToTarget: o.PassToTarget, DeleteProtect: o.DeleteProtect}, nil, nil)
+	now := asked(annotation.Options{SecurityGroups: o.SecurityGroups, PassToTarget: o.PassToTarget, DeleteProtect: o.DeleteProtect}, o.Create, nil)
 	for _, u := range undoable {
 		pending := slices.Contains(o.Applied, u.annotation) && (before || actual.Text(u.attribute) != u.none.Text(u.attribute))
 		if now.Text(u.attribute) != "" || pending {

@@ -142,3 +142,33 @@ func TestWhatCannotBeFollowedUndoesNothing(t *testing.T) {
 		})
 	}
 }
+
+func TestParametersOfACreationThatAreChangedInPlaceAndRemoved(t *testing.T) {
+	parameters := annotate(annotation.CreateParams, `{"LoadBalancerPassToTarget":true,"SnatPro":true}`)
+	for name, first := range map[string]func(*corev1.Service){"at creation": parameters, "added": func(*corev1.Service) {}} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.run()
+				w.pass(soon)
+				w.edit("web", parameters)
+				w.pass(soon)
+				set := func() string {
+					a := w.cloud.attributes("lb-1")
+					return a.Text(lbsync.AttributePassToTarget) + " " + a.Text(lbsync.AttributeSnatPro)
+				}
+				w.want("set", set(), "on on")
+				w.run()
+				w.pass(soon)
+				w.edit("web", annotate(annotation.ExistingID, "lb-theirs"))
+				w.pass(soon)
+				w.want("excluded", set(), "on on")
+				w.edit("web", annotate(annotation.CreateParams, ""), annotate(annotation.ExistingID, ""))
+				w.pass(soon)
+				w.want("removed", set(), "off on")
+				if name == "at creation" {
+					w.want("told", strings.Contains(w.message("web", string(lbsync.CreateTimeOnly)), "was ordered with SnatPro true and stays so, though the manifest says nothing of it any more"), true)
+				}
+			}, kubetest.Service("web", first))
+		})
+	}
+}
