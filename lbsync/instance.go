@@ -259,10 +259,18 @@ func (s Snapshot) instance(svc Service) (Instance, []Skip) {
 		i.Name = cmp.Or(i.Order.LoadBalancerName, i.Name)
 	}
 	i.Attributes = asked(o, i.Order, svc.Problems)
-	if mbps := svc.Config.Config.Bandwidth; mbps != 0 && !i.Internal {
+	if mbps := svc.Config.Config.Bandwidth; mbps != 0 && !s.internal(svc) {
 		i.Bandwidth = mbps
 	}
 	return i, skips
+}
+
+// internal reports whether the CLB of a Service is internal, or will be.
+func (s Snapshot) internal(svc Service) bool {
+	if s.CLB != nil {
+		return s.CLB.Internal
+	}
+	return svc.Options.SubnetID != ""
 }
 
 // Kept returns a Skip if a Service that has a CLB of its own names one that somebody made.
