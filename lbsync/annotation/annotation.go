@@ -108,7 +108,11 @@ func Parse(annotations map[string]string) (Options, []Problem) {
 				continue
 			}
 			if other := key.excludedBy(annotations); other != "" && !key.off(value) {
-				problem(key.Blocking, "it does not go together with %s, which is set too; remove one of them", other)
+				counts := ""
+				if key.Yields {
+					counts = " and counts"
+				}
+				problem(key.Blocking && !key.Yields, "it does not go together with %s, which is set too%s; remove one of them", other, counts)
 				continue
 			}
 			switch err := key.Value.set(&o, value); {

@@ -60,7 +60,11 @@ func TestParse(t *testing.T) {
 		"an existing CLB has its own network": {
 			in:       map[string]string{ExistingID: "lb-1", InternalSubnet: "subnet-2ab3c4d5", Bandwidth: "10"},
 			want:     Options{ExistingID: "lb-1"},
-			problems: []string{"does not go together with " + ExistingID, "does not go together with " + ExistingID}, blocking: true},
+			problems: []string{"does not go together with " + ExistingID + ", which is set too and counts", "does not go together with " + ExistingID}},
+		"and its own parameters, even bad ones": {
+			in: map[string]string{ExistingID: "lb-1", CreateParams: `{"Number":2}`}, want: Options{ExistingID: "lb-1"}, problems: []string{"does not go together with " + ExistingID + ", which is set too and counts"}},
+		"an existing CLB that is none leaves no room for another": {
+			in: map[string]string{ExistingID: "my-lb", InternalSubnet: "subnet-2ab3c4d5"}, problems: []string{"does not go together with " + ExistingID, "want the ID of a CLB"}, blocking: true},
 		"the old spelling gives way to the new one": {
 			in:   map[string]string{Bandwidth: "10", oldPrefix + "service.internetMaxBandwidthOut": "20"},
 			want: Options{Bandwidth: 10}, problems: []string{"an old spelling of " + Bandwidth}},

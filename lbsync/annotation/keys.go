@@ -88,6 +88,7 @@ type Key struct {
 	Default   string
 	Since     string   // version of TKE's controller that brought it; "": its first, or ours
 	Excludes  []string // names of annotations that it has no place beside: with one of them set it is a Problem
+	Yields    bool     // that Problem never stops the Service, whatever Blocking says: the other one counts, as in TKE
 	ReadOnly  bool     // written by the controller; what a user writes there is overwritten
 	Fixed     bool     // read when the CLB is created and not changed afterwards
 	Blocking  bool     // a value that cannot be followed stops the Service, since a guess could do harm
@@ -107,7 +108,7 @@ var Keys = []Key{
 	{Name: k8sPrefix + "qcloud-share-existed-lb", Value: boolean(nil), Default: "false",
 		Doc:   "In TKE's serverless clusters, lets Services share the CLB of " + ExistingID + ". Here they always may.",
 		DocZH: "在 TKE Serverless 集群中，允许多个 Service 共用 " + ExistingID + " 指定的 CLB。此处始终允许。"},
-	{Name: InternalSubnet, Value: pattern(`subnet-[0-9a-z]{8,}`, "a subnet ID like subnet-2ab3c4d5", func(o *Options) *string { return &o.SubnetID }), Fixed: true, Blocking: true, Excludes: []string{ExistingID},
+	{Name: InternalSubnet, Value: pattern(`subnet-[0-9a-z]{8,}`, "a subnet ID like subnet-2ab3c4d5", func(o *Options) *string { return &o.SubnetID }), Fixed: true, Blocking: true, Excludes: []string{ExistingID}, Yields: true,
 		Doc:   "Makes the CLB internal, with its address in this subnet. Without it the CLB is public.",
 		DocZH: "创建内网 CLB，地址取自该子网。不写则创建公网 CLB。"},
 	{Name: ChargeType, Value: choice([]string{chargeTraffic, chargeBandwidth}, func(o *Options) *string { return &o.ChargeType }), Fixed: true, Excludes: []string{ExistingID},
@@ -120,7 +121,7 @@ var Keys = []Key{
 		DocZH: "公网 CLB 的带宽上限。之后如需修改，请使用 TkeServiceConfig 的 internetMaxBandwidthOut。"},
 	{Name: oldPrefix + "service.internetMaxBandwidthOut", Value: integer(1, bandwidthMax, " Mbps", func(o *Options) *int { return &o.Bandwidth }), Fixed: true, Excludes: []string{ExistingID}, modern: Bandwidth,
 		Doc: "The old spelling of " + Bandwidth + ".", DocZH: Bandwidth + " 的旧写法。"},
-	{Name: CreateParams, Value: object(`a JSON object of parameters of CreateLoadBalancer like {"AddressIPVersion":"IPV6"} or {"ZoneId":"ap-guangzhou-3","InternetAccessible":{"InternetMaxBandwidthOut":20}}`, (*CreateParameters).check, func(o *Options, p *CreateParameters) { o.Create = p }), Fixed: true, Blocking: true, Excludes: []string{ExistingID},
+	{Name: CreateParams, Value: object(`a JSON object of parameters of CreateLoadBalancer like {"AddressIPVersion":"IPV6"} or {"ZoneId":"ap-guangzhou-3","InternetAccessible":{"InternetMaxBandwidthOut":20}}`, (*CreateParameters).check, func(o *Options, p *CreateParameters) { o.Create = p }), Fixed: true, Blocking: true, Excludes: []string{ExistingID}, Yields: true,
 		Doc:   "Further parameters of CreateLoadBalancer: AddressIPVersion, LoadBalancerName, ProjectId, VipIsp, ZoneId, MasterZoneId, SlaveZoneId, Vip, SubnetId (of IPv6FullChain), BandwidthPackageId, InternetAccessible, SlaType, DynamicVip, EipAddressId, Egress, LBChargeType, SnatPro, SnatIps, LoadBalancerPassToTarget, Tags. They count over the annotations of their own. LoadBalancerPassToTarget and SnatPro are changed in place later too; removed, the first is switched off, and the second stays, since the CLB would lose its addresses.",
 		DocZH: "CreateLoadBalancer 的其他参数：AddressIPVersion、LoadBalancerName、ProjectId、VipIsp、ZoneId、MasterZoneId、SlaveZoneId、Vip、SubnetId（用于 IPv6FullChain）、BandwidthPackageId、InternetAccessible、SlaType、DynamicVip、EipAddressId、Egress、LBChargeType、SnatPro、SnatIps、LoadBalancerPassToTarget、Tags。优先于各自的注解。LoadBalancerPassToTarget 和 SnatPro 之后也可直接修改；移除时前者关闭，后者保持开启，否则 CLB 会失去其 SNAT 地址。"},
 	{Name: SecurityGroups, Value: list(`sg-[0-9a-z]{1,32}`, "IDs of security groups like sg-2ab3c4d5,sg-6ef7a8b9, 50 at most", 50, func(o *Options) *[]string { return &o.SecurityGroups }), Blocking: true, Excludes: []string{ExistingID},

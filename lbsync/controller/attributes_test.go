@@ -4,6 +4,7 @@ package controller
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -166,7 +167,9 @@ func TestParametersOfACreationThatAreChangedInPlaceAndRemoved(t *testing.T) {
 				w.pass(soon)
 				w.want("removed", set(), "off on")
 				if name == "at creation" {
-					w.want("told", strings.Contains(w.message("web", string(lbsync.CreateTimeOnly)), "was ordered with SnatPro true and stays so, though the manifest says nothing of it any more"), true)
+					w.want("told", slices.ContainsFunc(w.told, func(e *corev1.Event) bool {
+						return e.Reason == string(lbsync.CreateTimeOnly) && strings.Contains(e.Message, "was ordered with SnatPro true and stays so, though the manifest says nothing of it any more")
+					}), true)
 				}
 			}, kubetest.Service("web", first))
 		})

@@ -81,11 +81,20 @@ func TestEveryExclusionIsTold(t *testing.T) {
 				l.put(kubetest.Service(name, port(n), kubetest.Annotation(k.Name, values[k.Name]), kubetest.Annotation(other, values[other])))
 			}
 		}
+		l.put(kubetest.Service("bought", kubetest.Annotation(annotation.InternalSubnet, "subnet-demo0001")))
 		l.pass(2 * time.Minute)
+		l.edit("bought", annotate(annotation.ExistingID, "lb-byhand01"))
+		l.pass(2 * time.Minute)
+		if m := l.messages("bought"); len(m) != 2 || !strings.Contains(m[1], "was made for the Service and stays so") && !strings.Contains(m[0], "was made for the Service and stays so") {
+			t.Errorf("of one that has a CLB of its own the Events say %q, want that it is kept, and what is ignored", m)
+		}
 		for name, k := range names {
 			l.says("both", name, "BadAnnotation", k.Name, "it does not go together with")
-			if stopped := l.of(name) == nil; stopped != k.Blocking {
-				t.Errorf("%s of %s: stopped %v, want %v", name, k.Name, stopped, k.Blocking)
+			if stopped := l.of(name) == nil; stopped != (k.Blocking && !k.Yields) {
+				t.Errorf("%s of %s: stopped %v, want %v", name, k.Name, stopped, !stopped)
+			}
+			if lb := l.of(name); k.Yields && lb.ID != "lb-byhand01" {
+				t.Errorf("%s of %s: CLB %s serves it, want the one that it names", name, k.Name, lb.ID)
 			}
 		}
 	})

@@ -175,7 +175,9 @@ func (c *Controller) look(ctx context.Context, r *state, svc *corev1.Service, no
 		}
 	}
 	f.Desired = lbsync.Complete(f.Actual, f.Desired)
-	f.Skips = append(f.Skips, lbsync.Fixed(f.Actual, f.Desired)...)
+	if f.Options.ExistingID == "" { // else Kept says it: what a new one would be like is asked for by nobody
+		f.Skips = append(f.Skips, lbsync.Fixed(f.Actual, f.Desired)...)
+	}
 	f.Skips = append(f.Skips, lbsync.Replaced(f.Actual, f.Desired)...)
 	f.Skips = append(f.Skips, lbsync.Foreign(f.Actual, f.Desired)...)
 	f.Skips = append(f.Skips, lbsync.Kept(f.Actual, f.Options)...)
