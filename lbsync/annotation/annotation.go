@@ -101,7 +101,9 @@ func Parse(annotations map[string]string) (Options, []Problem) {
 				problem(false, "no such annotation; those of %s are listed in docs/annotations.md", Prefix)
 			}
 		case key.Refused != "":
-			problem(key.Blocking, "%s", key.Refused)
+			if key.Blocking || !key.off(value) {
+				problem(key.Blocking, "%s", key.Refused)
+			}
 		default:
 			if key.modern != "" && annotations[key.modern] != "" {
 				problem(false, "an old spelling of %s, which is set too and counts", key.modern)

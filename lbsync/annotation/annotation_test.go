@@ -46,6 +46,8 @@ func TestParse(t *testing.T) {
 			in: map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "{}", "service.kubernetes.io/topology-mode": "Auto", "service.cloud.tencent.com/sync-begin-time": "x"}},
 		"what cannot be done is said": {
 			in: map[string]string{TargetGroups: "[]"}, problems: []string{"target groups are not bound"}},
+		"what cannot be done and is not asked for needs no word": {
+			in: map[string]string{TargetGroups: "", GraceDeletion: "false", tkePrefix + "modification-protection": "false", k8sPrefix + "loadbalance-type": "yunapiv3_forward_clb"}},
 		"what would be harmful to ignore stops the Service": {
 			in: map[string]string{k8sPrefix + "qcloud-loadbalancer-internal": "4711"}, problems: []string{"numbers of subnets"}, blocking: true},
 		"source ranges, in the old spelling": {
@@ -216,7 +218,7 @@ func TestKeys(t *testing.T) {
 // without a word about it.
 func TestEveryAnnotationOfTKEHasARow(t *testing.T) {
 	for _, list := range []struct{ prefix, names string }{
-		{tkePrefix, "mode client-token sync-begin-time sync-end-time loadbalancer-source-endpoints modification-protection security-groups pass-to-target cross-region-id cross-vpc-id hybrid-type snat-pro-info prevent-loopback " +
+		{tkePrefix, "mode client-token status.conditions sync-begin-time sync-end-time loadbalancer-source-endpoints modification-protection security-groups pass-to-target cross-region-id cross-vpc-id hybrid-type snat-pro-info prevent-loopback " +
 			"local-svc-weighted-balance direct-access lb-rs-weight custom-weight target-groups tke-service-config tke-service-config-auto specify-protocol enable-grace-shutdown enable-grace-shutdown-tkex enable-grace-deletion"},
 		{k8sPrefix, "loadbalance-id tke-existed-lbid qcloud-loadbalancer-internal-subnetid qcloud-loadbalancer-internal qcloud-loadbalancer-clusterid loadbalance-type loadbalance-nat-ipv6 qcloud-share-existed-lb " +
 			"qcloud-loadbalancer-internet-charge-type qcloud-loadbalancer-internet-max-bandwidth-out service.extensiveParameters service.listenerParameters local-svc-only-bind-node-with-pod qcloud-loadbalancer-backends-label"},

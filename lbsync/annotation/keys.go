@@ -92,7 +92,7 @@ type Key struct {
 	ReadOnly  bool     // written by the controller; what a user writes there is overwritten
 	Fixed     bool     // read when the CLB is created and not changed afterwards
 	Blocking  bool     // a value that cannot be followed stops the Service, since a guess could do harm
-	Refused   string   // not "": known from TKE, and not possible here; the phrase says why, and what happens instead
+	Refused   string   // not "": known from TKE, and not possible here, the default apart; the phrase says why, and what happens instead
 	RefusedZH string
 	Doc       string
 	DocZH     string
@@ -202,7 +202,7 @@ var Keys = []Key{
 	{Name: GraceShutdownAll, Value: boolean(func(o *Options) *bool { return &o.DrainNotReady }), Default: "false",
 		Doc:   "In direct access, any pod that is not ready, terminating or not, gets weight 0 in place of being unbound.",
 		DocZH: "直连模式下，任何未就绪的 Pod（无论是否正在终止）权重置 0，而不是解绑。"},
-	{Name: GraceDeletion, Since: "v2.5.0", Refused: "it takes a webhook that holds the deletion of pods, and there is none: a finalizer does not keep a kubelet from ending a pod. A pod's target gets weight 0 as soon as the pod terminates; a preStop hook that sleeps for a few seconds keeps it serving for that long, see docs/direct-access.md",
+	{Name: GraceDeletion, Default: "false", Since: "v2.5.0", Refused: "it takes a webhook that holds the deletion of pods, and there is none: a finalizer does not keep a kubelet from ending a pod. A pod's target gets weight 0 as soon as the pod terminates; a preStop hook that sleeps for a few seconds keeps it serving for that long, see docs/direct-access.md",
 		RefusedZH: "需要拦截 Pod 删除的 webhook，而此处没有：finalizer 不能阻止 kubelet 终止 Pod。Pod 开始终止时其后端权重立即置 0；用 preStop 休眠几秒，即可在此期间继续服务，见 docs/direct-access.zh-CN.md。",
 		Doc:       "In direct access, a pod is ended only when its weight is 0.",
 		DocZH:     "直连模式下，权重置 0 之后才终止 Pod。"},
@@ -224,14 +224,15 @@ var Keys = []Key{
 	{Name: tkePrefix + "sync-begin-time", Value: anything(nil), ReadOnly: true, Doc: "Written by TKE's controller: when its last sync began. Not read.", DocZH: "TKE 控制器写入的最近一次同步开始时间。不读取。"},
 	{Name: tkePrefix + "sync-end-time", Value: anything(nil), ReadOnly: true, Doc: "Written by TKE's controller: when its last sync ended. Not read.", DocZH: "TKE 控制器写入的最近一次同步结束时间。不读取。"},
 	{Name: tkePrefix + "loadbalancer-source-endpoints", Value: anything(nil), ReadOnly: true, Doc: "Written by TKE's controller: the Endpoints that it used. Not read: EndpointSlices are.", DocZH: "TKE 控制器写入的所用 Endpoints。不读取：此处使用 EndpointSlice。"},
+	{Name: tkePrefix + "status.conditions", Value: anything(nil), ReadOnly: true, Doc: "Written by TKE's controller: the state of the Service as JSON. Not read or written: here that is in status.conditions of the Service.", DocZH: "TKE 控制器写入的 Service 状态（JSON）。不读取也不写入：此处写在 Service 的 status.conditions 中。"},
 	{Name: NatIPv6, Value: anything(nil), ReadOnly: true, Doc: "The IPv6 address of a NAT64 CLB (AddressIPVersion IPV6).", DocZH: "NAT64 CLB（AddressIPVersion 为 IPV6）的 IPv6 地址。"},
 	{Name: TargetGroups, Refused: "target groups are not bound, since their API is in beta and only for accounts on a list: the listeners are bound to targets",
 		RefusedZH: "不绑定目标组：其 API 处于内测，仅对名单内账号开放；监听器直接绑定后端。",
 		Doc:       "Target groups in place of targets.", DocZH: "绑定目标组。"},
-	{Name: tkePrefix + "modification-protection", Refused: "no public API of CLB sets this lock, so the CLB can be changed in the console; what somebody changes there is told and repaired, see " + Drift,
+	{Name: tkePrefix + "modification-protection", Default: "false", Refused: "no public API of CLB sets this lock, so the CLB can be changed in the console; what somebody changes there is told and repaired, see " + Drift,
 		RefusedZH: "CLB 没有公开的 API 可以设置该锁，控制台仍可修改；他人的改动会被报告并修复，见 " + Drift + "。",
 		Doc:       "Locks the CLB against changes by people.", DocZH: "锁定 CLB，防止人为修改。"},
-	{Name: k8sPrefix + "loadbalance-type", Refused: "classic CLBs cannot be bought any more: the CLB is an application one",
+	{Name: k8sPrefix + "loadbalance-type", Default: "yunapiv3_forward_clb", Refused: "classic CLBs cannot be bought any more: the CLB is an application one",
 		RefusedZH: "传统型 CLB 已停售：创建的是应用型 CLB。",
 		Doc:       "Classic or application CLB.", DocZH: "传统型或应用型 CLB。"},
 	{Name: k8sPrefix + "qcloud-loadbalancer-internal", Blocking: true, Refused: "numbers of subnets are of an API that is gone, and a public CLB is not what it asks for; write the subnet's ID into " + InternalSubnet,
