@@ -330,3 +330,31 @@ func TestADeletionInTheMiddleOfACreationLeavesNoCLB(t *testing.T) {
 		})
 	}
 }
+
+// The same, where another CLB is named meanwhile: the one that was ordered is kept when it appears, and is not left behind.
+func TestACLBThatIsNamedInTheMiddleOfACreationLeavesNoOtherBehind(t *testing.T) {
+	inAccount(t, func(c *clbsim.Config) {
+		c.Assumptions.CreateListed = "at-end"
+		c.Tasks.Delay = clbsim.Duration(12 * time.Second)
+	}, func(tr *trial) {
+		l := &tried{trial: tr, every: every{endpoints: podsAt(1, 2)}}
+		stop := l.begin()
+		if _, err := l.sim.AddFault(t.Context(), admin.Fault{Action: "CreateLoadBalancer", Kind: admin.KindDropAfter}); err != nil {
+			t.Fatal(err)
+		}
+		l.put(kubetest.Service("web"))
+		l.pass(100 * time.Millisecond)
+		l.edit("web", on("lb-byhand01"))
+		l.pass(2 * time.Minute)
+		serves := l.service("web").Annotations[annotation.LoadBalancerID]
+		if ours := l.clbs(true); len(ours) != 1 || serves != ours[0].ID {
+			t.Errorf("there are %d CLBs of ours, and %s serves: want the one that was ordered", len(ours), serves)
+		}
+		l.says("it is kept", "web", string(lbsync.CreateTimeOnly), "was made for the Service and stays so")
+		l.delete("web")
+		l.pass(2 * time.Minute)
+		stop()
+		l.want("finalizers", len(l.service("web").Finalizers), 0)
+		l.want("CLBs that are left", len(l.clbs(true)), 0)
+	})
+}

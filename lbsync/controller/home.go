@@ -33,6 +33,9 @@ func (c *Controller) elsewhere(ctx context.Context, k key, r *state, svc *corev1
 		if len(found) > 0 {
 			return true, outcome{present: true, err: c.pin(ctx, svc, found[0].ID, k)}
 		}
+		if err := c.mayAppear(r, svc); err != nil {
+			return true, outcome{present: true, err: err}
+		}
 	}
 	r.clear()
 	c.memory.forget(k)

@@ -34,11 +34,11 @@ func (r *state) order(ordered, present bool, err error) {
 // order was lost, or the program before this one may have ended before it saw it, which nothing tells from one that was answered
 // long ago.
 func (c *Controller) mayAppear(r *state, svc *corev1.Service) error {
-	noted := svc.Annotations[annotation.Ordered] != "" || svc.Annotations[annotation.LoadBalancerID] == ""
-	if c.dryRun || r.answered || !hasFinalizer(svc) || !noted {
+	noted := hasFinalizer(svc) && (svc.Annotations[annotation.Ordered] != "" || svc.Annotations[annotation.LoadBalancerID] == "")
+	switch {
+	case c.dryRun, r.answered, r.ordered.IsZero() && !noted:
 		return nil
-	}
-	if r.ordered.IsZero() {
+	case r.ordered.IsZero():
 		r.ordered = time.Now()
 	}
 	if time.Since(r.ordered) >= appears {
