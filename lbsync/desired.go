@@ -81,6 +81,7 @@ func (s Snapshot) service(lb *LoadBalancer, svc Service, hosts *Hosts) []Skip {
 	ranges, wrong := SourceRanges(svc)
 	skips := append(manifestSkips(svc), rangeSkips(svc, ranges, wrong)...)
 	skips = append(skips, svc.Config.skips()...)
+	skips = append(skips, s.bandwidthSkips(svc)...)
 	skips = append(skips, familySkips(svc, s.CLB)...)
 	skips = append(skips, ignoredSkips(svc, s.Settings.Direct(svc))...)
 	var choice choice

@@ -90,7 +90,9 @@ func Fixed(actual, desired LoadBalancer) []Skip {
 
 // compared compares what is asked for with what CLB tells, and returns the names of the parameters of which nothing is left to say.
 func compared(a, d Instance, skip func(is, want, instead string)) map[string]bool {
-	seen := map[string]bool{"SnatPro": true, "LoadBalancerPassToTarget": true} // these are changed in place
+	// These are changed in place, and what was asked for and is not any more is undone, but for SnatPro: without it the CLB would
+	// lose its addresses for good.
+	seen := map[string]bool{"SnatPro": d.SnatPro != nil || a.SnatPro == nil || !*a.SnatPro, "LoadBalancerPassToTarget": true}
 	for _, f := range fixed {
 		is, want := f.text(a), f.text(d)
 		if want == "" || is == "" {

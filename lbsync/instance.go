@@ -258,11 +258,19 @@ func (s Snapshot) instance(svc Service) (Instance, []Skip) {
 	if i.Order != nil {
 		i.Name = cmp.Or(i.Order.LoadBalancerName, i.Name)
 	}
-	i.Attributes = asked(o, i.Order)
-	if mbps := svc.Config.Config.Bandwidth; mbps != 0 && !i.Internal {
+	i.Attributes = asked(o, i.Order, svc.Problems)
+	if mbps := svc.Config.Config.Bandwidth; mbps != 0 && !s.internal(svc) {
 		i.Bandwidth = mbps
 	}
 	return i, skips
+}
+
+// internal reports whether the CLB of a Service is internal, or will be.
+func (s Snapshot) internal(svc Service) bool {
+	if s.CLB != nil {
+		return s.CLB.Internal
+	}
+	return svc.Options.SubnetID != ""
 }
 
 // Kept returns a Skip if a Service that has a CLB of its own names one that somebody made.
@@ -317,15 +325,17 @@ func remote(o annotation.Options) bool {
 }
 
 // asked returns the attributes that a Service asks for: what its annotations say, and the undoing of what annotations that
-// are gone have said before. Without either, an attribute stays as it is.
-func asked(o annotation.Options, order *Order) Attributes {
+// are gone have said before. Without either, an attribute stays as it is; so it does while its annotation is there and cannot be
+// followed: a typo must not open or close anything.
+func asked(o annotation.Options, order *Order, problems []annotation.Problem) Attributes {
 	a := Attributes{SecurityGroups: o.SecurityGroups, PassToTarget: o.PassToTarget, DeleteProtect: o.DeleteProtect}
 	if order != nil {
 		a.PassToTarget = cmp.Or(order.LoadBalancerPassToTarget, a.PassToTarget)
 		a.SnatPro = order.SnatPro
 	}
 	for _, u := range undoable {
-		if text := a.Text(u.attribute); text == "" && slices.Contains(o.Applied, u.annotation) {
+		unclear := annotation.Unfollowed(problems, u.annotation) || u.parameter && annotation.Unfollowed(problems, annotation.CreateParams)
+		if a.Text(u.attribute) == "" && slices.Contains(o.Applied, u.annotation) && !unclear {
 			a = u.none.over(a)
 		}
 	}
@@ -337,10 +347,11 @@ var undoable = []struct {
 	annotation string
 	attribute  Attribute
 	none       Attributes
+	parameter  bool // annotation.CreateParams may ask for it too, and what that asked for is undone as well
 }{
-	{annotation.SecurityGroups, AttributeSecurityGroups, Attributes{SecurityGroups: []string{}}},
-	{annotation.PassToTarget, AttributePassToTarget, Attributes{PassToTarget: new(false)}},
-	{annotation.DeleteProtection, AttributeDeleteProtect, Attributes{DeleteProtect: new(false)}},
+	{annotation.SecurityGroups, AttributeSecurityGroups, Attributes{SecurityGroups: []string{}}, false},
+	{annotation.PassToTarget, AttributePassToTarget, Attributes{PassToTarget: new(false)}, true},
+	{annotation.DeleteProtection, AttributeDeleteProtect, Attributes{DeleteProtect: new(false)}, false},
 }
 
 // Applied returns the names of the annotations whose effect on a CLB has to be undone when they go, sorted: those that are
@@ -351,7 +362,7 @@ func Applied(o annotation.Options, actual Instance, before bool) []string {
 	if o.ExistingID != "" && actual.Tags[TagCreatedBy] == "" || slices.Contains(o.Applied, annotation.ExistingID) {
 		names[annotation.ExistingID] = true
 	}
-	now := asked(annotation.Options{SecurityGroups: o.SecurityGroups, PassToTarget: o.PassToTarget, DeleteProtect: o.DeleteProtect}, nil)
+	now := asked(annotation.Options{SecurityGroups: o.SecurityGroups, PassToTarget: o.PassToTarget, DeleteProtect: o.DeleteProtect}, o.Create, nil)
 	for _, u := range undoable {
 		pending := slices.Contains(o.Applied, u.annotation) && (before || actual.Text(u.attribute) != u.none.Text(u.attribute))
 		if now.Text(u.attribute) != "" || pending {

@@ -122,6 +122,7 @@ func (s Snapshot) site(svc Service, port corev1.ServicePort, parent wanted) ([]w
 		}
 		out = append(out, rule)
 	}
+	skips = append(skips, ruleSkips(svc, parent.ListenerKey, spec.Hosts, section)...)
 	if d := section.DefaultServer; d != "" {
 		if _, there := spec.Hosts[d]; !there {
 			skips = append(skips, Skip{Object: "rule " + parent.String(), Reason: SettingIgnored, Warning: true,

@@ -126,7 +126,7 @@ func Next(actual, desired LoadBalancer, seen Observation, t Timing) Step {
 	case all.Create != nil:
 		return Step{Plan: Plan{Create: all.Create}}
 	case !desired.Present:
-		return Step{Plan: Plan{DeleteListeners: all.DeleteListeners, Delete: all.Delete}}
+		return Step{Plan: Removal(actual, desired.Instance.Owner)}
 	}
 	step := Step{Plan: Plan{
 		ModifyInstance:  all.ModifyInstance,

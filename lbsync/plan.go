@@ -145,6 +145,13 @@ func Diff(actual, desired LoadBalancer) Plan {
 	return p
 }
 
+// Removal returns the plan that deletes the CLB of an owner, with first those of its listeners that are ours, and so their targets:
+// CLB guards one that has many. Its Delete is nil if the tags of the CLB do not prove whose it is.
+func Removal(actual LoadBalancer, owner Owner) Plan {
+	all := Diff(actual, LoadBalancer{Instance: Instance{Owner: owner}})
+	return Plan{DeleteListeners: all.DeleteListeners, Delete: all.Delete}
+}
+
 // Without returns the plan without what was refused of it.
 func (p Plan) Without(r Refusals) Plan {
 	if len(r) == 0 {

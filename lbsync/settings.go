@@ -49,6 +49,45 @@ func (c ServiceConfig) skips() []Skip {
 	return skips
 }
 
+// bandwidthSkips says to a Service that its CLB does not get the bandwidth that its TkeServiceConfig asks for.
+func (s Snapshot) bandwidthSkips(svc Service) []Skip {
+	why := ""
+	switch {
+	case svc.Config.Config.Bandwidth == 0:
+		return nil
+	case s.Existing != "":
+		why = fmt.Sprintf("CLB %s was made by somebody else, whose settings are not changed here; set it in the console", s.Existing)
+	case s.internal(svc):
+		why = "the CLB is internal, and traffic in the VPC is not bounded; remove it"
+	default:
+		return nil
+	}
+	return []Skip{{Object: "TkeServiceConfig " + svc.Config.Name, Reason: SettingIgnored, Warning: true,
+		Message: fmt.Sprintf("TkeServiceConfig %s: internetMaxBandwidthOut %d has no effect: %s", svc.Config.Name, svc.Config.Config.Bandwidth, why)}}
+}
+
+// ruleSkips says which rules of a section are none of a listener's, whose domains are hosts.
+func ruleSkips(svc Service, parent ListenerKey, hosts map[string]annotation.Host, section serviceconfig.Layer7) []Skip {
+	var skips []Skip
+	skip := func(format string, args ...any) {
+		skips = append(skips, Skip{Object: "rule " + parent.String(), Reason: SettingIgnored, Warning: true,
+			Message: fmt.Sprintf("TkeServiceConfig %s: %s of %s ", svc.Config.Name, fmt.Sprintf(format, args...), parent) +
+				"has no effect: there are rules for the hosts in the annotation " + annotation.SpecifyProtocol + ", each with the url " + ruleURL})
+	}
+	for _, d := range section.Domains {
+		if _, there := hosts[d.Domain]; !there {
+			skip("the domain %s", d.Domain)
+			continue
+		}
+		for _, r := range d.Rules {
+			if r.URL != ruleURL {
+				skip("the url %s of the domain %s", r.URL, d.Domain)
+			}
+		}
+	}
+	return skips
+}
+
 // settings fills in what the Service, its annotation for all listeners and its TkeServiceConfig say of a listener or rule, in
 // this order: the last word counts. Check is what it is by default.
 func (s Snapshot) settings(svc Service, port corev1.ServicePort, l Listener) (Listener, []Skip) {

@@ -140,6 +140,7 @@ func TestWhatTheTagOfASharedCLBIsToSay(t *testing.T) {
 	for name, c := range map[string]struct {
 		tags  map[string]string
 		there string // the UID of the Service that has TCP:80; "": none has
+		named string // a listener on TCP:90 that others made; "": there is none
 		mods  []func(*Service)
 		plan  string // of the tag
 	}{
@@ -152,6 +153,8 @@ func TestWhatTheTagOfASharedCLBIsToSay(t *testing.T) {
 		"it leaves nothing behind":     {tags: ours, mods: []func(*Service){leaves}, plan: "cls-demo -> none"},
 		"something stays behind":       {tags: ours, there: "gone", mods: []func(*Service){leaves}},
 		"it leaves its own behind":     {tags: ours, there: "web", mods: []func(*Service){leaves, func(s *Service) { s.Options.Skip = true }}},
+		"a person's listener stays":    {tags: ours, there: "web", named: "ssh", mods: []func(*Service){leaves}, plan: "cls-demo -> none"},
+		"TKE's controller uses it too": {tags: ours, there: "web", named: "TKE-LISTENER", mods: []func(*Service){leaves}},
 		"it leaves another's CLB":      {tags: map[string]string{TagCluster: "cls-other"}, mods: []func(*Service){leaves}},
 	} {
 		svc := Service{Service: kubetest.Service("web"), Options: annotation.Options{ExistingID: "lb-theirs"}}
@@ -161,6 +164,9 @@ func TestWhatTheTagOfASharedCLBIsToSay(t *testing.T) {
 		actual := LoadBalancer{Present: true, Instance: Instance{ID: "lb-theirs", VPCID: "vpc-2ab3c4d5", Tags: c.tags}, Listeners: map[ListenerKey]Listener{}}
 		if key := (ListenerKey{Protocol: TCP, Port: 80}); c.there != "" {
 			actual.Listeners[key] = Listener{ListenerKey: key, ID: "lbl-1", Name: ListenerName(c.there)}
+		}
+		if key := (ListenerKey{Protocol: TCP, Port: 90}); c.named != "" {
+			actual.Listeners[key] = Listener{ListenerKey: key, ID: "lbl-2", Name: c.named}
 		}
 		desired, _ := Desired(Snapshot{Settings: settings, Services: []Service{svc}, Nodes: kubetest.Nodes(1), Existing: "lb-theirs", Actual: actual})
 		got := ""

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // TagChange is a change of a tag of a CLB that somebody made.
@@ -22,7 +23,8 @@ func (c TagChange) String() string {
 
 // usedBy decides what the tag of a CLB that somebody made is to say: that this cluster uses it, once one of its Services does,
 // so that no other cluster takes it; and nothing any more when the last of them leaves. A listener of this controller that
-// stays behind keeps it. lb is what there should be, uses whether a Service is to be served there.
+// stays behind keeps it, and so does one of TKE's controller, which sets the same tag for its own Services: the tag may be that
+// one's, and the cluster uses the CLB as long as it is there. lb is what there should be, uses whether a Service is to be served there.
 func (s Snapshot) usedBy(lb LoadBalancer, uses bool) *string {
 	tag := s.Actual.Instance.Tags[TagCluster]
 	leaving := len(s.Services) > 0
@@ -32,11 +34,18 @@ func (s Snapshot) usedBy(lb LoadBalancer, uses bool) *string {
 	switch {
 	case uses && tag == "":
 		return &s.Settings.ClusterID
-	case leaving && tag == s.Settings.ClusterID && !slices.ContainsFunc(slices.Collect(maps.Values(lb.Listeners)), Listener.Ours):
+	case leaving && tag == s.Settings.ClusterID && !hasListener(lb, Listener.Ours) && !hasListener(s.Actual, Listener.tke):
 		return new("")
 	}
 	return nil
 }
+
+func hasListener(lb LoadBalancer, is func(Listener) bool) bool {
+	return slices.ContainsFunc(slices.Collect(maps.Values(lb.Listeners)), is)
+}
+
+// tke reports whether a listener was made by TKE's controller, which takes one of another name for a person's.
+func (l Listener) tke() bool { return strings.HasPrefix(l.Name, "TKE-") }
 
 // diffTag returns the change of the tag that desired asks for, nil for none.
 func diffTag(actual, desired Instance) *TagChange {

@@ -109,25 +109,31 @@ func servicesOf(ctx context.Context, client kubernetes.Interface) ([]*corev1.Ser
 	return out, nil
 }
 
-// remove deletes the orphans with the IDs, after a person has said yes and their tags were read again.
+// remove deletes the orphans with the IDs, after a person has said yes and a second reading found them as the first did.
 func (r *run) remove(ctx context.Context, client kubernetes.Interface, cloud Cloud, settings lbsync.Settings, found []lbsync.Orphan, ids []string, yes bool) error {
-	chosen, err := choose(found, ids)
+	before, err := choose(found, ids)
 	if err != nil {
 		return err
 	}
 	if !yes {
-		fmt.Fprint(r.Err, orphansText(chosen, settings.ClusterID))
+		fmt.Fprint(r.Err, orphansText(before, settings.ClusterID))
 		fmt.Fprintf(r.Err, "Delete %s for good, and its listeners with it? Type yes: ", strings.Join(ids, ", "))
 		line, _ := bufio.NewReader(r.In).ReadString('\n')
 		if strings.TrimSpace(line) != "yes" {
 			return fmt.Errorf("nothing was deleted")
 		}
-		// A person takes time, in which the Service may have come back.
-		if found, _, err = look(ctx, client, cloud, settings); err == nil {
-			chosen, err = choose(found, ids)
-		}
-		if err != nil {
-			return err
+	}
+	// One reading proves little: a CLB may be listed before its Service is, and a person takes time to answer.
+	if found, _, err = look(ctx, client, cloud, settings); err != nil {
+		return err
+	}
+	chosen, err := choose(found, ids)
+	if err != nil {
+		return err
+	}
+	for i, o := range chosen {
+		if o != before[i] {
+			return fmt.Errorf("%s was changed since the first reading, and may be in use; nothing was deleted", o.ID)
 		}
 	}
 	var text strings.Builder
@@ -139,7 +145,7 @@ func (r *run) remove(ctx context.Context, client kubernetes.Interface, cloud Clo
 		}
 		switch o.Kind {
 		case lbsync.OwnedCLB:
-			err = there.DeleteLoadBalancer(ctx, lbsync.Instance{ID: o.ID, Owner: o.Owner})
+			err = removeCLB(ctx, there, o)
 		default:
 			err = there.DeleteSecurityGroups(ctx, o.Owner)
 		}
@@ -152,6 +158,23 @@ func (r *run) remove(ctx context.Context, client kubernetes.Interface, cloud Clo
 	if printErr := r.print(forPrograms(chosen, gone), text.String()); err == nil {
 		err = printErr
 	}
+	return err
+}
+
+// removeCLB deletes a CLB as the controller does: with its listeners and their targets first.
+func removeCLB(ctx context.Context, cloud Cloud, o lbsync.Orphan) error {
+	actual, err := cloud.Observe(ctx, o.ID)
+	switch {
+	case lbsync.KindOf(err) == lbsync.NotFound:
+		return nil
+	case err != nil:
+		return err
+	}
+	plan := lbsync.Removal(actual, o.Owner)
+	if plan.Delete == nil {
+		return fmt.Errorf("%s has the tags %v by now, which do not prove that it was made for Service %s of cluster %s; it is left alone", o.ID, actual.Instance.Tags, o.Owner.ServiceUID, o.Owner.ClusterID)
+	}
+	_, err = plan.Apply(ctx, cloud, actual)
 	return err
 }
 

@@ -92,15 +92,17 @@ It looks in the cluster's region, in those that a Service of the cluster names o
 cloud config lists (otherRegions): a region whose only Service is gone cannot be known otherwise. A dash for a region is
 the cluster's. Where a region cannot be looked into, that is said and the exit code is 1.
 
-With --delete it deletes those that you name: their tags are read again just before, and what is not proved to have
-been made for this cluster, or has a Service again, is left alone. It asks first, unless --yes is given.`,
+With --delete it deletes those that you name, a CLB with the controller's listeners and their targets first: cloud and
+cluster are read a second time just before, and if one of them is not proved to have been made for this cluster, has a
+Service again, or was changed since the first reading, none is deleted. It asks first, unless --yes is given.`,
 		LongZH: `列出带有本集群标签、但所属 Service 已不存在的 CLB 和安全组，以及所属 Service 没有 CLB 的安全组。
 它们产生费用并占用配额，不会被自动删除：控制器只在间隔至少 10 分钟的两次读取之后报告（指标 clbsync_orphans、事件 OrphansFound）。
 
 查找范围：集群所在地域、集群中的 Service 指定或正在使用的地域，以及云配置 otherRegions 列出的地域（只有最后一个 Service 已被删除的地域
 无法从集群得知）。地域一栏为“-”表示集群所在地域。某个地域无法读取时会给出提示，退出码为 1。
 
-使用 --delete 删除指定的资源：删除前会重新读取标签，不能证明为本集群所建、或 Service 已恢复的，不会被删除。
+使用 --delete 删除指定的资源，CLB 会先删除控制器创建的监听器及其后端。删除前会再次读取云上和集群：
+只要其中一个不能证明为本集群所建、Service 已恢复、或在首次读取之后有变化，就全部不删除。
 除非指定 --yes，否则会先询问。`,
 		Example: `  kubectl clb orphans --cloud-config cloud.yaml
   kubectl clb orphans --delete lb-2ab3c4d5,sg-6ef7a8b9`,

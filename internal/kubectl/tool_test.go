@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/clbsync/clbsync/clbsim"
 	"github.com/clbsync/clbsync/clbsim/admin"
@@ -244,6 +245,71 @@ func TestAnOrphanWhoseTagsArePutAwayMeanwhileStays(t *testing.T) {
 			d.Errorf("got %v, want a refusal", err)
 		}
 	}, web())
+}
+
+// CLB guards one that has 20 targets or more: they go first, with our listeners.
+func TestAnOrphanWithManyTargetsIsDeleted(t *testing.T) {
+	const many = 25
+	atDeskWith(t, func(c *clbsim.Config) {
+		for i := 3; i < many; i++ {
+			c.Instances = append(c.Instances, clbsim.Instance{ID: fmt.Sprintf("ins-%08d", i+1), PrivateIP: fmt.Sprintf("10.0.0.%d", i+1), Type: "S5.MEDIUM4"})
+		}
+	}, func(d desk) {
+		key := lbsync.ListenerKey{Protocol: lbsync.TCP, Port: 80}
+		ids, err := d.cloud.CreateListeners(d.Context(), "lb-orphan01", []lbsync.Listener{{ListenerKey: key, Name: lbsync.ListenerName("old")}})
+		if err != nil {
+			d.Fatal(err)
+		}
+		var changes []lbsync.Change
+		for i := range many {
+			changes = append(changes, lbsync.Change{Binding: lbsync.Binding{Listener: key, Target: lbsync.Target{Instance: fmt.Sprintf("ins-%08d", i+1), Port: 30080}}, ListenerID: ids[0], Weight: 10})
+		}
+		if err := d.cloud.Register(d.Context(), "lb-orphan01", changes); err != nil {
+			d.Fatal(err)
+		}
+		if out, complaint, code := d.run("", "orphans", "--cloud-config", "cloud.yaml", "--delete", "lb-orphan01", "--yes"); code != 0 || out != "Deleted CLB lb-orphan01\n" {
+			d.Errorf("exit code %d: %s%s", code, out, complaint)
+		}
+		if state, err := d.sim.State(d.Context()); err != nil || len(state.LoadBalancers) != 2 {
+			d.Errorf("%d CLBs are left, want 2: %v", len(state.LoadBalancers), err)
+		}
+	}, web())
+}
+
+// What is no orphan any more, or another than it was, at the second reading is left alone, without a question too.
+func TestAnOrphanThatChangesBetweenTwoReadingsStays(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(d desk)
+		say    string
+	}{
+		"its Service is seen": {func(d desk) {
+			if err := d.client.Tracker().Add(kubetest.Service("old")); err != nil {
+				d.Fatal(err)
+			}
+		}, "is no orphan"},
+		"somebody renames it": {func(d desk) {
+			d.console("ModifyLoadBalancerAttributes", map[string]any{"LoadBalancerId": "lb-orphan01", "LoadBalancerName": "mine now"})
+		}, "was changed since the first reading"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			atDesk(t, func(d desk) {
+				lists := 0
+				d.client.PrependReactor("list", "services", func(clienttesting.Action) (bool, runtime.Object, error) {
+					if lists++; lists == 3 { // each reading has two
+						c.change(d)
+					}
+					return false, nil, nil
+				})
+				_, complaint, code := d.run("", "orphans", "--cloud-config", "cloud.yaml", "--delete", "lb-orphan01", "--yes")
+				if code != exitFailure || !strings.Contains(complaint, c.say) {
+					d.Errorf("exit code %d, %q; want %d with %q", code, complaint, exitFailure, c.say)
+				}
+				if state, err := d.sim.State(d.Context()); err != nil || len(state.LoadBalancers) != 3 {
+					d.Errorf("%d CLBs are left, want 3: %v", len(state.LoadBalancers), err)
+				}
+			}, web())
+		})
+	}
 }
 
 func (d desk) console(action string, request any) {

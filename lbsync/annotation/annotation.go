@@ -73,6 +73,12 @@ func (p Problem) Error() string {
 	return fmt.Sprintf("annotation %s=%q: %s", p.Name, p.Value, p.Reason)
 }
 
+// Unfollowed reports whether there is an annotation of the name that cannot be followed: it is not gone, and what it brought
+// about when it could be followed is not to be undone.
+func Unfollowed(problems []Problem, name string) bool {
+	return slices.ContainsFunc(problems, func(p Problem) bool { return p.Name == name })
+}
+
 // Parse reads the annotations of one Service and returns what they say and all that is wrong with them,
 // sorted by name; nil if nothing is. An annotation with a problem keeps its default. Names that belong to
 // others are ignored.
@@ -95,14 +101,20 @@ func Parse(annotations map[string]string) (Options, []Problem) {
 				problem(false, "no such annotation; those of %s are listed in docs/annotations.md", Prefix)
 			}
 		case key.Refused != "":
-			problem(key.Blocking, "%s", key.Refused)
+			if key.Blocking || !key.off(value) {
+				problem(key.Blocking, "%s", key.Refused)
+			}
 		default:
 			if key.modern != "" && annotations[key.modern] != "" {
 				problem(false, "an old spelling of %s, which is set too and counts", key.modern)
 				continue
 			}
 			if other := key.excludedBy(annotations); other != "" && !key.off(value) {
-				problem(key.Blocking, "it does not go together with %s, which is set too; remove one of them", other)
+				counts := ""
+				if key.Yields {
+					counts = " and counts"
+				}
+				problem(key.Blocking && !key.Yields, "it does not go together with %s, which is set too%s; remove one of them", other, counts)
 				continue
 			}
 			switch err := key.Value.set(&o, value); {
@@ -146,22 +158,21 @@ func (k *Key) excludedBy(annotations map[string]string) string {
 // off reports whether a value asks for nothing.
 func (k *Key) off(value string) bool { return value == "" || k.Default != "" && value == k.Default }
 
-// nearest returns the known name that name is probably a misspelling of, or "". A name under a foreign
-// prefix is only suspected when its last part is a known one: TKE's own two prefixes are mixed up often.
+// nearest returns the known name that name is probably a misspelling of, or "". Under a prefix that is none of ours it is the
+// whole name that has to be near; a known last part alone is suspected under those only which are mixed up often.
 func nearest(name string) string {
 	best, bestDistance := "", 4
 	prefix, last, _ := strings.Cut(name, "/")
-	for i := range Keys {
-		known := Keys[i].Name
-		knownPrefix, knownLast, _ := strings.Cut(known, "/")
-		if last == knownLast && prefix != knownPrefix && ownPrefix(prefix) {
-			return known
-		}
-		if !ownPrefix(prefix) {
-			continue
-		}
-		if d := distance(name, known, bestDistance); d < bestDistance {
-			best, bestDistance = known, d
+	for _, keys := range [][]Key{Keys, PodKeys} {
+		for i := range keys {
+			known := keys[i].Name
+			knownPrefix, knownLast, _ := strings.Cut(known, "/")
+			if last == knownLast && prefix != knownPrefix && ownPrefix(prefix) {
+				return known
+			}
+			if d := distance(name, known, bestDistance); d < bestDistance {
+				best, bestDistance = known, d
+			}
 		}
 	}
 	return best
@@ -169,7 +180,7 @@ func nearest(name string) string {
 
 func ownPrefix(prefix string) bool {
 	switch prefix + "/" {
-	case Prefix, tkePrefix, k8sPrefix, oldPrefix:
+	case Prefix, tkePrefix, k8sPrefix, oldPrefix, betaPrefix:
 		return true
 	}
 	return false
@@ -193,6 +204,9 @@ func distance(a, b string, limit int) int {
 				cost = 1 + min(diagonal, row[j], row[j+1])
 			}
 			diagonal, row[j+1] = row[j+1], cost
+		}
+		if slices.Min(row) >= limit {
+			return limit // What others name has mostly nothing in common with ours, and there is much of it.
 		}
 	}
 	return min(row[len(b)], limit)

@@ -46,6 +46,8 @@ func TestParse(t *testing.T) {
 			in: map[string]string{"kubectl.kubernetes.io/last-applied-configuration": "{}", "service.kubernetes.io/topology-mode": "Auto", "service.cloud.tencent.com/sync-begin-time": "x"}},
 		"what cannot be done is said": {
 			in: map[string]string{TargetGroups: "[]"}, problems: []string{"target groups are not bound"}},
+		"what cannot be done and is not asked for needs no word": {
+			in: map[string]string{TargetGroups: "", GraceDeletion: "false", tkePrefix + "modification-protection": "false", k8sPrefix + "loadbalance-type": "yunapiv3_forward_clb"}},
 		"what would be harmful to ignore stops the Service": {
 			in: map[string]string{k8sPrefix + "qcloud-loadbalancer-internal": "4711"}, problems: []string{"numbers of subnets"}, blocking: true},
 		"source ranges, in the old spelling": {
@@ -60,7 +62,11 @@ func TestParse(t *testing.T) {
 		"an existing CLB has its own network": {
 			in:       map[string]string{ExistingID: "lb-1", InternalSubnet: "subnet-2ab3c4d5", Bandwidth: "10"},
 			want:     Options{ExistingID: "lb-1"},
-			problems: []string{"does not go together with " + ExistingID, "does not go together with " + ExistingID}, blocking: true},
+			problems: []string{"does not go together with " + ExistingID + ", which is set too and counts", "does not go together with " + ExistingID}},
+		"and its own parameters, even bad ones": {
+			in: map[string]string{ExistingID: "lb-1", CreateParams: `{"Number":2}`}, want: Options{ExistingID: "lb-1"}, problems: []string{"does not go together with " + ExistingID + ", which is set too and counts"}},
+		"an existing CLB that is none leaves no room for another": {
+			in: map[string]string{ExistingID: "my-lb", InternalSubnet: "subnet-2ab3c4d5"}, problems: []string{"does not go together with " + ExistingID, "want the ID of a CLB"}, blocking: true},
 		"the old spelling gives way to the new one": {
 			in:   map[string]string{Bandwidth: "10", oldPrefix + "service.internetMaxBandwidthOut": "20"},
 			want: Options{Bandwidth: 10}, problems: []string{"an old spelling of " + Bandwidth}},
@@ -122,6 +128,65 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestNearMisses(t *testing.T) {
+	for name, want := range map[string]string{
+		"service.beta.kubernetes.io/load-balancer-source-range": SourceRanges,
+		"service.kubernetes.io/load-balancer-source-ranges":     SourceRanges,
+		"service.beta.kubernetes.io/tke-existed-lbid":           ExistingID,
+		"services.cloud.tencent.com/security-groups":            SecurityGroups,
+		"service.kubernets.io/tke-existed-lbid":                 ExistingID,
+		"service.cloud.tencent.com/custom-weigth":               CustomWeight,
+		"clb-sync.io/mode": Mode,
+		"kubernetes.io/service.internetMaxBandwithOut":                     oldPrefix + "service.internetMaxBandwidthOut",
+		"service.cloud.tencent.com/specify-protocols":                      SpecifyProtocol,
+		"service.cloud.tencent.com/local-svc-only-bind-node-with-pod":      BindNodesOfPods,
+		"service.kubernetes.io/qcloud-loadbalancer-internal-subnetids":     InternalSubnet,
+		"service.kubernetes.io/service.extensiveParameter":                 CreateParams,
+		"service.kubernetes.io/qcloud-loadbalancer-internet-charges-types": ChargeType,
+	} {
+		if _, problems := Parse(map[string]string{name: "x"}); len(problems) != 1 || !strings.Contains(problems[0].Reason, "did you mean "+want+"?") {
+			t.Errorf("%s: %v, want %s", name, problems, want)
+		}
+	}
+}
+
+// What Services of other clouds, and of other programs, carry is none of ours.
+func TestNamesOfOthersAreNoNearMisses(t *testing.T) {
+	for _, list := range []struct{ prefix, names string }{
+		{"kubectl.kubernetes.io/", "last-applied-configuration restartedAt default-container"},
+		{"meta.helm.sh/", "release-name release-namespace"},
+		{"kubernetes.io/", "ingress.class description change-cause elb.id elb.class elb.mark elb.autocreate elb.health-check-flag elb.session-affinity-mode elb.pass-through service-account.name"},
+		{k8sPrefix, "topology-mode topology-aware-hints headless service-proxy-name traffic-policy"},
+		{"service.alpha.kubernetes.io/", "tolerate-unready-endpoints app-protocols"},
+		{"endpoints.kubernetes.io/", "last-change-trigger-time over-capacity"},
+		{"external-dns.alpha.kubernetes.io/", "hostname ttl target internal-hostname"},
+		{"prometheus.io/", "scrape port path scheme"},
+		{"metallb.universe.tf/", "address-pool allow-shared-ip loadBalancerIPs"},
+		{"metallb.io/", "address-pool allow-shared-ip loadBalancerIPs ip-allocated-from-pool"},
+		{"networking.gke.io/", "load-balancer-type internal-load-balancer-subnet load-balancer-ip-addresses weighted-load-balancing"},
+		{"cloud.google.com/", "load-balancer-type neg neg-status backend-config l4-rbs"},
+		{"load-balancer.hetzner.cloud/", "name type location network-zone use-private-ip protocol health-check-interval id"},
+		{"loadbalancer.openstack.org/", "keep-floatingip proxy-protocol timeout-client-data class load-balancer-id"},
+		{"argocd.argoproj.io/", "sync-wave sync-options tracking-id hook"},
+		{"ingress.cloud.tencent.com/", "direct-access tke-service-config tke-service-config-auto pass-to-target security-groups status.conditions custom-weight"},
+		{betaPrefix, "external-traffic healthcheck-nodeport app-protocols " +
+			"aws-load-balancer-type aws-load-balancer-internal aws-load-balancer-security-groups aws-load-balancer-extra-security-groups aws-load-balancer-source-ranges aws-load-balancer-ssl-cert aws-load-balancer-ssl-ports aws-load-balancer-scheme " +
+			"aws-load-balancer-subnets aws-load-balancer-name aws-load-balancer-backend-protocol aws-load-balancer-proxy-protocol aws-load-balancer-nlb-target-type aws-load-balancer-ip-address-type aws-load-balancer-attributes " +
+			"aws-load-balancer-cross-zone-load-balancing-enabled aws-load-balancer-eip-allocations aws-load-balancer-target-group-attributes aws-load-balancer-access-log-enabled aws-load-balancer-connection-idle-timeout " +
+			"azure-load-balancer-internal azure-load-balancer-internal-subnet azure-load-balancer-resource-group azure-allowed-ip-ranges azure-allowed-service-tags azure-dns-label-name azure-pip-name azure-load-balancer-ipv4 azure-load-balancer-mode " +
+			"alibaba-cloud-loadbalancer-id alibaba-cloud-loadbalancer-address-type alibaba-cloud-loadbalancer-spec alibaba-cloud-loadbalancer-force-override-listeners alibaba-cloud-loadbalancer-backend-label alibaba-cloud-loadbalancer-bandwidth " +
+			"alibaba-cloud-loadbalancer-charge-type alibaba-cloud-loadbalancer-protocol-port alibaba-cloud-loadbalancer-scheduler alibaba-cloud-loadbalancer-delete-protection alibaba-cloud-loadbalancer-modification-protection " +
+			"do-loadbalancer-protocol do-loadbalancer-name do-loadbalancer-id do-loadbalancer-allow-rules oci-load-balancer-shape oci-load-balancer-internal oci-load-balancer-subnet1 oci-load-balancer-security-list-management-mode " +
+			"linode-loadbalancer-throttle scw-loadbalancer-id scw-loadbalancer-type exoscale-loadbalancer-id vultr-loadbalancer-protocol ibm-load-balancer-cloud-provider-ip-type cce-load-balancer-internal-vpc brightbox-load-balancer-healthcheck-request openstack-internal-load-balancer"},
+	} {
+		for name := range strings.FieldsSeq(list.names) {
+			if _, problems := Parse(map[string]string{list.prefix + name: "x"}); problems != nil {
+				t.Errorf("%s%s: %v", list.prefix, name, problems)
+			}
+		}
+	}
+}
+
 // The table itself: every row can be read by people, in both languages, and its default by the parser.
 func TestKeys(t *testing.T) {
 	seen := map[string]bool{}
@@ -153,7 +218,7 @@ func TestKeys(t *testing.T) {
 // without a word about it.
 func TestEveryAnnotationOfTKEHasARow(t *testing.T) {
 	for _, list := range []struct{ prefix, names string }{
-		{tkePrefix, "mode client-token sync-begin-time sync-end-time loadbalancer-source-endpoints modification-protection security-groups pass-to-target cross-region-id cross-vpc-id hybrid-type snat-pro-info prevent-loopback " +
+		{tkePrefix, "mode client-token status.conditions sync-begin-time sync-end-time loadbalancer-source-endpoints modification-protection security-groups pass-to-target cross-region-id cross-vpc-id hybrid-type snat-pro-info prevent-loopback " +
 			"local-svc-weighted-balance direct-access lb-rs-weight custom-weight target-groups tke-service-config tke-service-config-auto specify-protocol enable-grace-shutdown enable-grace-shutdown-tkex enable-grace-deletion"},
 		{k8sPrefix, "loadbalance-id tke-existed-lbid qcloud-loadbalancer-internal-subnetid qcloud-loadbalancer-internal qcloud-loadbalancer-clusterid loadbalance-type loadbalance-nat-ipv6 qcloud-share-existed-lb " +
 			"qcloud-loadbalancer-internet-charge-type qcloud-loadbalancer-internet-max-bandwidth-out service.extensiveParameters service.listenerParameters local-svc-only-bind-node-with-pod qcloud-loadbalancer-backends-label"},

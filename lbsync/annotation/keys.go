@@ -88,10 +88,11 @@ type Key struct {
 	Default   string
 	Since     string   // version of TKE's controller that brought it; "": its first, or ours
 	Excludes  []string // names of annotations that it has no place beside: with one of them set it is a Problem
+	Yields    bool     // that Problem never stops the Service, whatever Blocking says: the other one counts, as in TKE
 	ReadOnly  bool     // written by the controller; what a user writes there is overwritten
 	Fixed     bool     // read when the CLB is created and not changed afterwards
 	Blocking  bool     // a value that cannot be followed stops the Service, since a guess could do harm
-	Refused   string   // not "": known from TKE, and not possible here; the phrase says why, and what happens instead
+	Refused   string   // not "": known from TKE, and not possible here, the default apart; the phrase says why, and what happens instead
 	RefusedZH string
 	Doc       string
 	DocZH     string
@@ -102,12 +103,12 @@ type Key struct {
 // Keys is the table, in the order of the documentation.
 var Keys = []Key{
 	{Name: ExistingID, Value: pattern(`lb-[0-9a-z]{1,32}`, "the ID of a CLB like lb-2ab3c4d5", func(o *Options) *string { return &o.ExistingID }), Blocking: true,
-		Doc:   "Uses this CLB, which somebody made, in place of a new one. Several Services may share it, each protocol and port by one of them. Only the listeners that the controller made are touched; when the Service goes, they go and the CLB stays. It has to be in the cluster's VPC, unless " + CrossRegion + " or " + CrossVPC + " says otherwise, must not have been bought for another Service, nor be used by another cluster. A Service that has a CLB keeps it: to change over, set spec.type to ClusterIP and back.",
-		DocZH: "使用该已有 CLB，不再新建。多个 Service 可以共用，同一协议和端口只能由其中一个使用。只改动控制器自己创建的监听器；删除 Service 时删除这些监听器，CLB 保留。该 CLB 必须位于集群所在 VPC（除非另有 " + CrossRegion + " 或 " + CrossVPC + "），不能是为其他 Service 购买的，也不能被其他集群使用。Service 已有 CLB 时保持不变：如需更换，请先将 spec.type 改为 ClusterIP 再改回。"},
+		Doc:   "Uses this CLB, which somebody made, in place of a new one. Several Services may share it, each protocol and port by one of them. Only the listeners that the controller made are touched; when the Service goes, they go and the CLB stays. (A CLB that was bought for a Service goes with it, and so does a listener that a person added there, as in TKE: put listeners of your own on a CLB of your own.) It has to be in the cluster's VPC, unless " + CrossRegion + " or " + CrossVPC + " says otherwise, must not have been bought for another Service, nor be used by another cluster. A Service that has a CLB keeps it: to change over, set spec.type to ClusterIP and back.",
+		DocZH: "使用该已有 CLB，不再新建。多个 Service 可以共用，同一协议和端口只能由其中一个使用。只改动控制器自己创建的监听器；删除 Service 时删除这些监听器，CLB 保留。（为 Service 购买的 CLB 会随 Service 删除，他人在其上添加的监听器也一并删除，与 TKE 相同：自建监听器请放在自己的 CLB 上。）该 CLB 必须位于集群所在 VPC（除非另有 " + CrossRegion + " 或 " + CrossVPC + "），不能是为其他 Service 购买的，也不能被其他集群使用。Service 已有 CLB 时保持不变：如需更换，请先将 spec.type 改为 ClusterIP 再改回。"},
 	{Name: k8sPrefix + "qcloud-share-existed-lb", Value: boolean(nil), Default: "false",
 		Doc:   "In TKE's serverless clusters, lets Services share the CLB of " + ExistingID + ". Here they always may.",
 		DocZH: "在 TKE Serverless 集群中，允许多个 Service 共用 " + ExistingID + " 指定的 CLB。此处始终允许。"},
-	{Name: InternalSubnet, Value: pattern(`subnet-[0-9a-z]{8,}`, "a subnet ID like subnet-2ab3c4d5", func(o *Options) *string { return &o.SubnetID }), Fixed: true, Blocking: true, Excludes: []string{ExistingID},
+	{Name: InternalSubnet, Value: pattern(`subnet-[0-9a-z]{8,}`, "a subnet ID like subnet-2ab3c4d5", func(o *Options) *string { return &o.SubnetID }), Fixed: true, Blocking: true, Excludes: []string{ExistingID}, Yields: true,
 		Doc:   "Makes the CLB internal, with its address in this subnet. Without it the CLB is public.",
 		DocZH: "创建内网 CLB，地址取自该子网。不写则创建公网 CLB。"},
 	{Name: ChargeType, Value: choice([]string{chargeTraffic, chargeBandwidth}, func(o *Options) *string { return &o.ChargeType }), Fixed: true, Excludes: []string{ExistingID},
@@ -120,9 +121,9 @@ var Keys = []Key{
 		DocZH: "公网 CLB 的带宽上限。之后如需修改，请使用 TkeServiceConfig 的 internetMaxBandwidthOut。"},
 	{Name: oldPrefix + "service.internetMaxBandwidthOut", Value: integer(1, bandwidthMax, " Mbps", func(o *Options) *int { return &o.Bandwidth }), Fixed: true, Excludes: []string{ExistingID}, modern: Bandwidth,
 		Doc: "The old spelling of " + Bandwidth + ".", DocZH: Bandwidth + " 的旧写法。"},
-	{Name: CreateParams, Value: object(`a JSON object of parameters of CreateLoadBalancer like {"AddressIPVersion":"IPV6"} or {"ZoneId":"ap-guangzhou-3","InternetAccessible":{"InternetMaxBandwidthOut":20}}`, (*CreateParameters).check, func(o *Options, p *CreateParameters) { o.Create = p }), Fixed: true, Blocking: true, Excludes: []string{ExistingID},
-		Doc:   "Further parameters of CreateLoadBalancer: AddressIPVersion, LoadBalancerName, ProjectId, VipIsp, ZoneId, MasterZoneId, SlaveZoneId, Vip, SubnetId (of IPv6FullChain), BandwidthPackageId, InternetAccessible, SlaType, DynamicVip, EipAddressId, Egress, LBChargeType, SnatPro, SnatIps, LoadBalancerPassToTarget, Tags. They count over the annotations of their own.",
-		DocZH: "CreateLoadBalancer 的其他参数：AddressIPVersion、LoadBalancerName、ProjectId、VipIsp、ZoneId、MasterZoneId、SlaveZoneId、Vip、SubnetId（用于 IPv6FullChain）、BandwidthPackageId、InternetAccessible、SlaType、DynamicVip、EipAddressId、Egress、LBChargeType、SnatPro、SnatIps、LoadBalancerPassToTarget、Tags。优先于各自的注解。"},
+	{Name: CreateParams, Value: object(`a JSON object of parameters of CreateLoadBalancer like {"AddressIPVersion":"IPV6"} or {"ZoneId":"ap-guangzhou-3","InternetAccessible":{"InternetMaxBandwidthOut":20}}`, (*CreateParameters).check, func(o *Options, p *CreateParameters) { o.Create = p }), Fixed: true, Blocking: true, Excludes: []string{ExistingID}, Yields: true,
+		Doc:   "Further parameters of CreateLoadBalancer: AddressIPVersion, LoadBalancerName, ProjectId, VipIsp, ZoneId, MasterZoneId, SlaveZoneId, Vip, SubnetId (of IPv6FullChain), BandwidthPackageId, InternetAccessible, SlaType, DynamicVip, EipAddressId, Egress, LBChargeType, SnatPro, SnatIps, LoadBalancerPassToTarget, Tags. They count over the annotations of their own. LoadBalancerPassToTarget and SnatPro are changed in place later too; removed, the first is switched off, and the second stays, since the CLB would lose its addresses.",
+		DocZH: "CreateLoadBalancer 的其他参数：AddressIPVersion、LoadBalancerName、ProjectId、VipIsp、ZoneId、MasterZoneId、SlaveZoneId、Vip、SubnetId（用于 IPv6FullChain）、BandwidthPackageId、InternetAccessible、SlaType、DynamicVip、EipAddressId、Egress、LBChargeType、SnatPro、SnatIps、LoadBalancerPassToTarget、Tags。优先于各自的注解。LoadBalancerPassToTarget 和 SnatPro 之后也可直接修改；移除时前者关闭，后者保持开启，否则 CLB 会失去其 SNAT 地址。"},
 	{Name: SecurityGroups, Value: list(`sg-[0-9a-z]{1,32}`, "IDs of security groups like sg-2ab3c4d5,sg-6ef7a8b9, 50 at most", 50, func(o *Options) *[]string { return &o.SecurityGroups }), Blocking: true, Excludes: []string{ExistingID},
 		Doc:   "Security groups of the CLB, all of them: others are unbound. When the annotation is removed, those that it bound are unbound; without it, what is bound stays as it is.",
 		DocZH: "CLB 绑定的全部安全组，其他安全组会被解绑。移除该注解时，解绑由其绑定的安全组；从未设置时，保持现状。"},
@@ -201,7 +202,7 @@ var Keys = []Key{
 	{Name: GraceShutdownAll, Value: boolean(func(o *Options) *bool { return &o.DrainNotReady }), Default: "false",
 		Doc:   "In direct access, any pod that is not ready, terminating or not, gets weight 0 in place of being unbound.",
 		DocZH: "直连模式下，任何未就绪的 Pod（无论是否正在终止）权重置 0，而不是解绑。"},
-	{Name: GraceDeletion, Since: "v2.5.0", Refused: "it takes a webhook that holds the deletion of pods, and there is none: a finalizer does not keep a kubelet from ending a pod. A pod's target gets weight 0 as soon as the pod terminates; a preStop hook that sleeps for a few seconds keeps it serving for that long, see docs/direct-access.md",
+	{Name: GraceDeletion, Default: "false", Since: "v2.5.0", Refused: "it takes a webhook that holds the deletion of pods, and there is none: a finalizer does not keep a kubelet from ending a pod. A pod's target gets weight 0 as soon as the pod terminates; a preStop hook that sleeps for a few seconds keeps it serving for that long, see docs/direct-access.md",
 		RefusedZH: "需要拦截 Pod 删除的 webhook，而此处没有：finalizer 不能阻止 kubelet 终止 Pod。Pod 开始终止时其后端权重立即置 0；用 preStop 休眠几秒，即可在此期间继续服务，见 docs/direct-access.zh-CN.md。",
 		Doc:       "In direct access, a pod is ended only when its weight is 0.",
 		DocZH:     "直连模式下，权重置 0 之后才终止 Pod。"},
@@ -223,14 +224,15 @@ var Keys = []Key{
 	{Name: tkePrefix + "sync-begin-time", Value: anything(nil), ReadOnly: true, Doc: "Written by TKE's controller: when its last sync began. Not read.", DocZH: "TKE 控制器写入的最近一次同步开始时间。不读取。"},
 	{Name: tkePrefix + "sync-end-time", Value: anything(nil), ReadOnly: true, Doc: "Written by TKE's controller: when its last sync ended. Not read.", DocZH: "TKE 控制器写入的最近一次同步结束时间。不读取。"},
 	{Name: tkePrefix + "loadbalancer-source-endpoints", Value: anything(nil), ReadOnly: true, Doc: "Written by TKE's controller: the Endpoints that it used. Not read: EndpointSlices are.", DocZH: "TKE 控制器写入的所用 Endpoints。不读取：此处使用 EndpointSlice。"},
+	{Name: tkePrefix + "status.conditions", Value: anything(nil), ReadOnly: true, Doc: "Written by TKE's controller: the state of the Service as JSON. Not read or written: here that is in status.conditions of the Service.", DocZH: "TKE 控制器写入的 Service 状态（JSON）。不读取也不写入：此处写在 Service 的 status.conditions 中。"},
 	{Name: NatIPv6, Value: anything(nil), ReadOnly: true, Doc: "The IPv6 address of a NAT64 CLB (AddressIPVersion IPV6).", DocZH: "NAT64 CLB（AddressIPVersion 为 IPV6）的 IPv6 地址。"},
 	{Name: TargetGroups, Refused: "target groups are not bound, since their API is in beta and only for accounts on a list: the listeners are bound to targets",
 		RefusedZH: "不绑定目标组：其 API 处于内测，仅对名单内账号开放；监听器直接绑定后端。",
 		Doc:       "Target groups in place of targets.", DocZH: "绑定目标组。"},
-	{Name: tkePrefix + "modification-protection", Refused: "no public API of CLB sets this lock, so the CLB can be changed in the console; what somebody changes there is told and repaired, see " + Drift,
+	{Name: tkePrefix + "modification-protection", Default: "false", Refused: "no public API of CLB sets this lock, so the CLB can be changed in the console; what somebody changes there is told and repaired, see " + Drift,
 		RefusedZH: "CLB 没有公开的 API 可以设置该锁，控制台仍可修改；他人的改动会被报告并修复，见 " + Drift + "。",
 		Doc:       "Locks the CLB against changes by people.", DocZH: "锁定 CLB，防止人为修改。"},
-	{Name: k8sPrefix + "loadbalance-type", Refused: "classic CLBs cannot be bought any more: the CLB is an application one",
+	{Name: k8sPrefix + "loadbalance-type", Default: "yunapiv3_forward_clb", Refused: "classic CLBs cannot be bought any more: the CLB is an application one",
 		RefusedZH: "传统型 CLB 已停售：创建的是应用型 CLB。",
 		Doc:       "Classic or application CLB.", DocZH: "传统型或应用型 CLB。"},
 	{Name: k8sPrefix + "qcloud-loadbalancer-internal", Blocking: true, Refused: "numbers of subnets are of an API that is gone, and a public CLB is not what it asks for; write the subnet's ID into " + InternalSubnet,

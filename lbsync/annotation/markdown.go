@@ -14,7 +14,7 @@ func Markdown() string {
 	return page("# Service annotations", "The value is always a string. An annotation that cannot be followed gets a Warning Event on the Service that names it; it costs only what it says, unless the table says that it stops the Service.",
 		[]string{"Annotation", "Value", "Default", "What it does"}, "## Annotations of Pods", "## Known from TKE and not possible", []string{"Annotation", "What it does in TKE", "Why not, and what happens here"},
 		func(k Key) string {
-			return k.Doc + either(len(k.Excludes) > 0, " Not together with "+names(k.Excludes, " or ")+".") + either(k.Since != "", " TKE has it since "+k.Since+".") + either(k.Fixed, " Read when the CLB is created; later changes get an Event.") + either(k.ReadOnly, " Written by the controller.") + either(k.Blocking, " A wrong value stops the Service.")
+			return k.Doc + either(len(k.Excludes) > 0, " Not together with "+names(k.Excludes, " or ")+either(k.Yields, ", beside which it is ignored")+".") + either(k.Since != "", " TKE has it since "+k.Since+".") + either(k.Fixed, " Read when the CLB is created; later changes get an Event.") + either(k.ReadOnly, " Written by the controller.") + either(k.Blocking, " A wrong value stops the Service.")
 		},
 		func(k Key) []string {
 			return []string{k.Doc, sentence(k.Refused) + either(k.Blocking, " It stops the Service.")}
@@ -26,7 +26,7 @@ func MarkdownZH() string {
 	return page("# Service 注解", "注解的值都是字符串。无法执行的注解会在 Service 上产生指明该注解的 Warning 事件；除表中注明会暂停整个 Service 的以外，其影响仅限于该注解本身。",
 		[]string{"注解", "取值", "默认值", "作用"}, "## Pod 注解", "## TKE 中有、此处无法实现的注解", []string{"注解", "在 TKE 中的作用", "原因和此处的处理"},
 		func(k Key) string {
-			return k.DocZH + either(len(k.Excludes) > 0, "不能与 "+names(k.Excludes, "、")+" 同用。") + either(k.Since != "", "TKE 自 "+k.Since+" 起支持。") + either(k.Fixed, "仅在创建 CLB 时读取，之后的修改会产生事件。") + either(k.ReadOnly, "由控制器写入。") + either(k.Blocking, "取值错误会暂停该 Service。")
+			return k.DocZH + either(len(k.Excludes) > 0, "不能与 "+names(k.Excludes, "、")+" 同用"+either(k.Yields, "，同时设置时忽略本注解")+"。") + either(k.Since != "", "TKE 自 "+k.Since+" 起支持。") + either(k.Fixed, "仅在创建 CLB 时读取，之后的修改会产生事件。") + either(k.ReadOnly, "由控制器写入。") + either(k.Blocking, "取值错误会暂停该 Service。")
 		},
 		func(k Key) []string {
 			return []string{k.DocZH, k.RefusedZH}

@@ -4,6 +4,7 @@ package controller
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -112,4 +113,65 @@ func TestTheIngressModeIsTheOneThatIsAskedFor(t *testing.T) {
 		w.pass(soon)
 		w.want("default", *w.service("web").Status.LoadBalancer.Ingress[0].IPMode, corev1.LoadBalancerIPModeVIP)
 	}, kubetest.Service("web", kubetest.Annotation(annotation.IPMode, "Proxy")))
+}
+
+func TestWhatCannotBeFollowedUndoesNothing(t *testing.T) {
+	for name, spoil := range map[string]func(*corev1.Service){
+		"a typo":                         annotate(annotation.PassToTarget, "True"),
+		"another CLB is named beside it": annotate(annotation.ExistingID, "lb-theirs"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.made("lb-theirs", map[string]string{})
+				w.run()
+				w.pass(soon)
+				set := func() string {
+					a := w.cloud.attributes("lb-1")
+					return a.Text(lbsync.AttributePassToTarget) + " " + a.Text(lbsync.AttributeDeleteProtect)
+				}
+				w.want("set", set(), "on on")
+				w.edit("web", spoil)
+				w.pass(time.Minute)
+				w.want("spoilt", set(), "on on")
+				w.run()
+				w.pass(time.Minute)
+				w.want("spoilt, after a restart", set(), "on on")
+				w.edit("web", annotate(annotation.PassToTarget, ""), annotate(annotation.ExistingID, ""))
+				w.pass(time.Minute)
+				w.want("removed", set(), "off on")
+			}, kubetest.Service("web", kubetest.Annotation(annotation.PassToTarget, "true"), kubetest.Annotation(annotation.DeleteProtection, "true")))
+		})
+	}
+}
+
+func TestParametersOfACreationThatAreChangedInPlaceAndRemoved(t *testing.T) {
+	parameters := annotate(annotation.CreateParams, `{"LoadBalancerPassToTarget":true,"SnatPro":true}`)
+	for name, first := range map[string]func(*corev1.Service){"at creation": parameters, "added": func(*corev1.Service) {}} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.run()
+				w.pass(soon)
+				w.edit("web", parameters)
+				w.pass(soon)
+				set := func() string {
+					a := w.cloud.attributes("lb-1")
+					return a.Text(lbsync.AttributePassToTarget) + " " + a.Text(lbsync.AttributeSnatPro)
+				}
+				w.want("set", set(), "on on")
+				w.run()
+				w.pass(soon)
+				w.edit("web", annotate(annotation.ExistingID, "lb-theirs"))
+				w.pass(soon)
+				w.want("excluded", set(), "on on")
+				w.edit("web", annotate(annotation.CreateParams, ""), annotate(annotation.ExistingID, ""))
+				w.pass(soon)
+				w.want("removed", set(), "off on")
+				if name == "at creation" {
+					w.want("told", slices.ContainsFunc(w.told, func(e *corev1.Event) bool {
+						return e.Reason == string(lbsync.CreateTimeOnly) && strings.Contains(e.Message, "was ordered with SnatPro true and stays so, though the manifest says nothing of it any more")
+					}), true)
+				}
+			}, kubetest.Service("web", first))
+		})
+	}
 }

@@ -38,7 +38,7 @@ func (c *Controller) Get(ctx context.Context, svc *corev1.Service) (*corev1.Load
 		return nil, false, err
 	}
 	if k := keyOf(svc); shared(k) {
-		lb, _, err := c.observeExisting(ctx, cloud, svc, k.Name)
+		lb, _, err := c.observeExisting(ctx, cloud, k.Name, svc)
 		if lbsync.KindOf(err) == lbsync.NotFound || err == nil && !lb.Has(svc.UID) {
 			return nil, false, nil
 		}

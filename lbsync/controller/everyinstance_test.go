@@ -194,9 +194,9 @@ func ofAttributes() []every {
 		{name: annotation.SourceRanges, value: "10.0.0.0/8", other: "192.168.0.0/16, 10.0.0.0/8", bad: "10.0.0.1", right: "ranges of addresses like 10.0.0.0/8", reads: admitted,
 			without: "everybody", with: "10.0.0.0/8 to tcp 80", changed: "10.0.0.0/8 to tcp 80, 192.168.0.0/16 to tcp 80"},
 		{name: annotation.PassToTarget, value: "true", other: "false", bad: "perhaps", right: `want "true" or "false"`, reads: switched(func(lb admin.LoadBalancer) bool { return lb.PassToTarget }),
-			without: "false", with: "true", changed: "false"},
+			without: "false", with: "true", changed: "false", spoilt: "true"},
 		{name: annotation.DeleteProtection, value: "true", other: "false", bad: "perhaps", right: `want "true" or "false"`, reads: switched(func(lb admin.LoadBalancer) bool { return lb.DeleteProtect }),
-			without: "false", with: "true", changed: "false"},
+			without: "false", with: "true", changed: "false", spoilt: "true"},
 	}
 }
 

@@ -69,7 +69,7 @@ func ofListeners() []every {
 				l.becomes("one that does not exist", early, plain)
 				l.says("one that does not exist", early, "ServiceConfigNotFound", "absent", "E4026")
 			}},
-		{name: annotation.ServiceConfigNew, setup: withConfigs, value: "true", other: "false", bad: "yes", right: trueOrFalse, reads: configMade, without: "none", with: "one of its own for TCP:80", changed: "none"},
+		{name: annotation.ServiceConfigNew, setup: withConfigs, value: "true", other: "false", bad: "yes", right: trueOrFalse, reads: configMade, without: "none", with: "one of its own for TCP:80", changed: "none", spoilt: "one of its own for TCP:80"},
 	}
 }
 

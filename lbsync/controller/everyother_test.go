@@ -11,7 +11,10 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/clbsync/clbsync/clbsim"
+	"github.com/clbsync/clbsync/clbsim/admin"
 	"github.com/clbsync/clbsync/internal/kubetest"
 	"github.com/clbsync/clbsync/lbsync"
 	"github.com/clbsync/clbsync/lbsync/annotation"
@@ -78,11 +81,20 @@ func TestEveryExclusionIsTold(t *testing.T) {
 				l.put(kubetest.Service(name, port(n), kubetest.Annotation(k.Name, values[k.Name]), kubetest.Annotation(other, values[other])))
 			}
 		}
+		l.put(kubetest.Service("bought", kubetest.Annotation(annotation.InternalSubnet, "subnet-demo0001")))
 		l.pass(2 * time.Minute)
+		l.edit("bought", annotate(annotation.ExistingID, "lb-byhand01"))
+		l.pass(2 * time.Minute)
+		if m := l.messages("bought"); len(m) != 2 || !strings.Contains(m[1], "was made for the Service and stays so") && !strings.Contains(m[0], "was made for the Service and stays so") {
+			t.Errorf("of one that has a CLB of its own the Events say %q, want that it is kept, and what is ignored", m)
+		}
 		for name, k := range names {
 			l.says("both", name, "BadAnnotation", k.Name, "it does not go together with")
-			if stopped := l.of(name) == nil; stopped != k.Blocking {
-				t.Errorf("%s of %s: stopped %v, want %v", name, k.Name, stopped, k.Blocking)
+			if stopped := l.of(name) == nil; stopped != (k.Blocking && !k.Yields) {
+				t.Errorf("%s of %s: stopped %v, want %v", name, k.Name, stopped, !stopped)
+			}
+			if lb := l.of(name); k.Yields && lb.ID != "lb-byhand01" {
+				t.Errorf("%s of %s: CLB %s serves it, want the one that it names", name, k.Name, lb.ID)
 			}
 		}
 	})
@@ -221,6 +233,30 @@ func TestARegionThatWasWrittenOverOnASharedCLB(t *testing.T) {
 	})
 }
 
+// What one of the Services on a CLB does not find, since it does not know the region, is not taken from another that has it there.
+func TestACLBThatOneOfItsServicesDoesNotFindIsNotGone(t *testing.T) {
+	inAccount(t, func(c *clbsim.Config) {
+		elsewhere(c)
+		c.LoadBalancers = append(c.LoadBalancers, clbsim.ExistingLoadBalancer{ID: "lb-shanghai", VPC: "vpc-shang001"}, clbsim.ExistingLoadBalancer{ID: "lb-second00"})
+	}, func(tr *trial) {
+		l := &tried{trial: tr, every: every{endpoints: podsAt(1, 2)}}
+		reachRegions(l)
+		stop := l.begin()
+		l.put(kubetest.Slice("far", podsAt(1, 2)...))
+		l.put(kubetest.Service("far", on("lb-shanghai"), kubetest.Annotation(annotation.CrossRegion, "ap-shanghai")))
+		l.pass(time.Minute)
+		l.want("served", l.served("far"), "TCP:80")
+		stop()
+		l.edit("far", annotate(annotation.ExistingID, "lb-second00"))
+		l.put(kubetest.Service("a-near", on("lb-shanghai"), port(81)))
+		stop = l.begin()
+		l.pass(5 * time.Minute)
+		stop()
+		l.want("where it is", l.id("far"), "lb-shanghai")
+		l.want("what it is told", l.service("far").Annotations[annotation.LoadBalancerID], "lb-shanghai")
+	})
+}
+
 // A region that does not exist, asked for later, keeps nobody from a CLB in place of one that is gone, nor from deletion.
 func TestARegionThatDoesNotExistIsInNobodysWay(t *testing.T) {
 	inAccount(t, elsewhere, func(tr *trial) {
@@ -249,5 +285,76 @@ func TestARegionThatDoesNotExistIsInNobodysWay(t *testing.T) {
 		stop()
 		l.want("CLB in the end", l.id("web"), "")
 		l.want("finalizers", len(l.service("web").Finalizers), 0)
+	})
+}
+
+// The answer to an order is lost, and the CLB is not listed before it is made, which takes a while. A Service that is deleted
+// meanwhile stays until it is known what became of the order, whatever was noted and whoever looks.
+func TestADeletionInTheMiddleOfACreationLeavesNoCLB(t *testing.T) {
+	for name, test := range map[string]struct {
+		mods    []func(*corev1.Service)
+		restart bool
+	}{
+		"nothing is noted":                  {},
+		"another CLB is noted":              {mods: []func(*corev1.Service){kubetest.Annotation(annotation.LoadBalancerID, "lb-gone0001")}},
+		"nothing is noted, after a restart": {restart: true},
+		"another CLB is noted, after a restart": {restart: true,
+			mods: []func(*corev1.Service){kubetest.Annotation(annotation.LoadBalancerID, "lb-gone0001")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inAccount(t, func(c *clbsim.Config) {
+				c.Assumptions.CreateListed = "at-end"
+				c.Tasks.Delay = clbsim.Duration(12 * time.Second)
+			}, func(tr *trial) {
+				l := &tried{trial: tr, every: every{endpoints: podsAt(1, 2)}}
+				stop := l.begin()
+				if _, err := l.sim.AddFault(t.Context(), admin.Fault{Action: "CreateLoadBalancer", Kind: admin.KindDropAfter}); err != nil {
+					t.Fatal(err)
+				}
+				l.put(kubetest.Service("web", test.mods...))
+				l.pass(100 * time.Millisecond)
+				if test.restart {
+					stop()
+				}
+				l.delete("web")
+				if test.restart {
+					stop = l.begin()
+				}
+				l.pass(8 * time.Second)
+				l.want("finalizers while it is not known", len(l.service("web").Finalizers), 1)
+				l.pass(2 * time.Minute)
+				stop()
+				l.want("finalizers", len(l.service("web").Finalizers), 0)
+				l.want("CLBs that are left", len(l.clbs(true)), 0)
+			})
+		})
+	}
+}
+
+// The same, where another CLB is named meanwhile: the one that was ordered is kept when it appears, and is not left behind.
+func TestACLBThatIsNamedInTheMiddleOfACreationLeavesNoOtherBehind(t *testing.T) {
+	inAccount(t, func(c *clbsim.Config) {
+		c.Assumptions.CreateListed = "at-end"
+		c.Tasks.Delay = clbsim.Duration(12 * time.Second)
+	}, func(tr *trial) {
+		l := &tried{trial: tr, every: every{endpoints: podsAt(1, 2)}}
+		stop := l.begin()
+		if _, err := l.sim.AddFault(t.Context(), admin.Fault{Action: "CreateLoadBalancer", Kind: admin.KindDropAfter}); err != nil {
+			t.Fatal(err)
+		}
+		l.put(kubetest.Service("web"))
+		l.pass(100 * time.Millisecond)
+		l.edit("web", on("lb-byhand01"))
+		l.pass(2 * time.Minute)
+		serves := l.service("web").Annotations[annotation.LoadBalancerID]
+		if ours := l.clbs(true); len(ours) != 1 || serves != ours[0].ID {
+			t.Errorf("there are %d CLBs of ours, and %s serves: want the one that was ordered", len(ours), serves)
+		}
+		l.says("it is kept", "web", string(lbsync.CreateTimeOnly), "was made for the Service and stays so")
+		l.delete("web")
+		l.pass(2 * time.Minute)
+		stop()
+		l.want("finalizers", len(l.service("web").Finalizers), 0)
+		l.want("CLBs that are left", len(l.clbs(true)), 0)
 	})
 }

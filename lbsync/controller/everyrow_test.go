@@ -97,15 +97,16 @@ func text(s string) func(*tried) string { return func(*tried) string { return s 
 // written is what is tried of those that a controller writes.
 func written() map[string]copied {
 	return map[string]copied{
-		annotation.LoadBalancerID:                   {value: "lb-theirs01", want: func(l *tried) string { return l.id(early) }},
-		annotation.Applied:                          {value: annotation.DeleteProtection, mods: []func(*corev1.Service){kubetest.Annotation(annotation.PassToTarget, "true")}, want: text(annotation.PassToTarget)},
-		annotation.Region:                           {value: "ap-shanghai", want: nothing},
-		annotation.Ordered:                          {value: `{"VipIsp":"CTCC"}`, mods: []func(*corev1.Service){kubetest.Annotation(annotation.CreateParams, `{"ProjectId":7}`)}, want: text(`{"ProjectId":7}`)},
-		annotation.NatIPv6:                          {value: "2001:db8::1", want: nothing},
-		annotation.Plan:                             {value: "- clb lb-theirs01", want: nothing},
-		annotation.ClientToken:                      {value: "web"},
-		"service.cloud.tencent.com/sync-begin-time": {value: "2026-01-01T00:00:00Z"},
-		"service.cloud.tencent.com/sync-end-time":   {value: "2026-01-01T00:00:00Z"},
+		annotation.LoadBalancerID:                                 {value: "lb-theirs01", want: func(l *tried) string { return l.id(early) }},
+		annotation.Applied:                                        {value: annotation.DeleteProtection, mods: []func(*corev1.Service){kubetest.Annotation(annotation.PassToTarget, "true")}, want: text(annotation.PassToTarget)},
+		annotation.Region:                                         {value: "ap-shanghai", want: nothing},
+		annotation.Ordered:                                        {value: `{"VipIsp":"CTCC"}`, mods: []func(*corev1.Service){kubetest.Annotation(annotation.CreateParams, `{"ProjectId":7}`)}, want: text(`{"ProjectId":7}`)},
+		annotation.NatIPv6:                                        {value: "2001:db8::1", want: nothing},
+		annotation.Plan:                                           {value: "- clb lb-theirs01", want: nothing},
+		annotation.ClientToken:                                    {value: "web"},
+		"service.cloud.tencent.com/sync-begin-time":               {value: "2026-01-01T00:00:00Z"},
+		"service.cloud.tencent.com/sync-end-time":                 {value: "2026-01-01T00:00:00Z"},
+		"service.cloud.tencent.com/status.conditions":             {value: `[{"type":"Ready","status":"True"}]`},
 		"service.cloud.tencent.com/loadbalancer-source-endpoints": {value: `{"name":"other"}`},
 	}
 }

@@ -71,7 +71,7 @@ func (c *Controller) Examine(ctx context.Context, service types.NamespacedName) 
 // examineShared is Examine for a Service on a CLB that somebody made: what is found is its part of it.
 func (c *Controller) examineShared(ctx context.Context, cloud Cloud, svc *corev1.Service, id string) lbsync.Finding {
 	f := lbsync.Finding{}
-	actual, _, err := c.observeExisting(ctx, cloud, svc, id)
+	actual, _, err := c.observeExisting(ctx, cloud, id, svc)
 	absent := lbsync.KindOf(err) == lbsync.NotFound
 	if err != nil && !absent {
 		f.Failure = err

@@ -33,6 +33,9 @@ func (c *Controller) elsewhere(ctx context.Context, k key, r *state, svc *corev1
 		if len(found) > 0 {
 			return true, outcome{present: true, err: c.pin(ctx, svc, found[0].ID, k)}
 		}
+		if err := c.mayAppear(r, svc); err != nil {
+			return true, outcome{present: true, err: err}
+		}
 	}
 	r.clear()
 	c.memory.forget(k)
@@ -57,14 +60,16 @@ func (c *Controller) pin(ctx context.Context, svc *corev1.Service, id string, k 
 	return err
 }
 
-// unpin forgets which CLB was noted, so that the one that the annotation names is used.
+// unpin forgets which CLB was noted, and its address, which is nobody's by now, so that the one that the annotation names is used.
 func (c *Controller) unpin(ctx context.Context, svc *corev1.Service) error {
 	if c.dryRun {
 		return nil
 	}
 	to := svc.DeepCopy()
 	delete(to.Annotations, annotation.LoadBalancerID)
+	delete(to.Annotations, annotation.Region)
 	note(to, annotation.Applied, withoutName(svc.Annotations[annotation.Applied], annotation.ExistingID))
+	to.Status.LoadBalancer = corev1.LoadBalancerStatus{}
 	now, err := c.patch(ctx, svc, to)
 	if err == nil {
 		c.queue.add(keyOf(now), c.gathering, due{changed: true})
@@ -103,32 +108,33 @@ func (c *Controller) cloudOf(svc *corev1.Service) (Cloud, error) {
 
 // find returns the CLBs of a Service, the oldest first, and the cloud of the region that they are in.
 func (c *Controller) find(ctx context.Context, cloud Cloud, svc *corev1.Service) (found []lbsync.Instance, there Cloud, err error) {
-	there, err = c.search(svc, cloud, func(in Cloud) (has bool, err error) {
+	there, err = c.search([]*corev1.Service{svc}, cloud, func(in Cloud) (has bool, err error) {
 		found, err = in.Find(ctx, c.owner(svc))
 		return len(found) > 0, err
 	})
 	return found, there, err
 }
 
-// observeExisting reads a CLB that somebody made and a Service names, and returns it with the cloud of the region that it is in.
-func (c *Controller) observeExisting(ctx context.Context, cloud Cloud, svc *corev1.Service, id string) (lb lbsync.LoadBalancer, there Cloud, err error) {
-	there, err = c.search(svc, cloud, func(in Cloud) (has bool, err error) {
+// observeExisting reads a CLB that somebody made and the Services name, and returns it with the cloud of the region that it is in.
+func (c *Controller) observeExisting(ctx context.Context, cloud Cloud, id string, services ...*corev1.Service) (lb lbsync.LoadBalancer, there Cloud, err error) {
+	there, err = c.search(services, cloud, func(in Cloud) (has bool, err error) {
 		lb, err = in.Observe(ctx, id)
 		return err == nil, err
 	})
 	return lb, there, err
 }
 
-// search asks first, and, if that has no CLB of a Service which has had one, the other regions that CLBs of the cluster may be in. It
+// search asks first, and, if that has no CLB and one of the Services has had one, the other regions that CLBs of the cluster may be in. It
 // returns the cloud that has it; if none has, first and what that said. The note of a region may have been written over while no
 // controller ran: to believe that would make a second CLB, or forget the first when the Service goes. A region that cannot be asked
 // for good, as one that does not exist, has none.
-func (c *Controller) search(svc *corev1.Service, first Cloud, has func(Cloud) (bool, error)) (Cloud, error) {
+func (c *Controller) search(services []*corev1.Service, first Cloud, has func(Cloud) (bool, error)) (Cloud, error) {
 	found, absent := has(first)
-	if found || mayPass(absent) || !hasFinalizer(svc) && len(svc.Status.LoadBalancer.Ingress) == 0 {
+	hasHad := func(svc *corev1.Service) bool { return hasFinalizer(svc) || len(svc.Status.LoadBalancer.Ingress) > 0 }
+	if found || mayPass(absent) || !slices.ContainsFunc(services, hasHad) {
 		return first, absent
 	}
-	for _, region := range c.settings.Regions([]*corev1.Service{svc}, c.memory.usedRegions()...) {
+	for _, region := range c.settings.Regions(services, c.memory.usedRegions()...) {
 		cloud, err := c.cloudIn(region)
 		switch {
 		case err == nil && cloud == first:

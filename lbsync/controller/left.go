@@ -18,22 +18,34 @@ import (
 )
 
 // appears is how long a CLB that was ordered may be missing in searches.
-const appears = 5 * time.Second
+const appears = time.Minute
 
-// mayAppear waits for a CLB that may have been ordered for a Service and is not found yet: the program before this one
-// may have ended after the order and before it wrote the CLB's ID down. It reports whether it is worth another search,
-// once for each Service.
-func (c *Controller) mayAppear(ctx context.Context, r *state, svc *corev1.Service) bool {
-	if c.dryRun || r.awaitedOrder || !hasFinalizer(svc) || svc.Annotations[annotation.LoadBalancerID] != "" {
-		return false
+// order notes what came of a plan that orders a CLB, and that the CLB of a Service is there.
+func (r *state) order(ordered, present bool, err error) {
+	switch {
+	case present:
+		r.ordered, r.answered = time.Time{}, true
+	case ordered && lbsync.KindOf(err) == lbsync.Unknown:
+		r.ordered, r.answered = time.Now(), false
 	}
-	r.awaitedOrder = true
-	select {
-	case <-time.After(appears):
-	case <-ctx.Done():
-	case <-c.stopping: // The next program waits.
+}
+
+// mayAppear returns an error as long as a CLB may still appear that was ordered for a Service and is not found: the answer to the
+// order was lost, or the program before this one may have ended before it saw it, which nothing tells from one that was answered
+// long ago.
+func (c *Controller) mayAppear(r *state, svc *corev1.Service) error {
+	noted := hasFinalizer(svc) && (svc.Annotations[annotation.Ordered] != "" || svc.Annotations[annotation.LoadBalancerID] == "")
+	switch {
+	case c.dryRun, r.answered, r.ordered.IsZero() && !noted:
+		return nil
+	case r.ordered.IsZero():
+		r.ordered = time.Now()
 	}
-	return true
+	if time.Since(r.ordered) >= appears {
+		return nil
+	}
+	return &lbsync.Error{Kind: lbsync.Busy, Action: "CreateLoadBalancer",
+		Err: fmt.Errorf("a CLB may have been ordered for the Service, and none is found yet: it is waited for, at most %s from the order, so that it is not left behind", appears)}
 }
 
 // finish lets go of a Service of which a search finds no CLB. deleted is the CLB that was deleted just now, "" if none was.

@@ -324,6 +324,12 @@ func TestATkeServiceConfigIsMadeForAService(t *testing.T) {
 		w.run()
 		w.pass(time.Hour)
 		w.want("a restart writes nothing", get().GetResourceVersion(), version)
+		w.edit("web", annotate(annotation.ServiceConfig, "other"))
+		w.pass(soon)
+		w.want("another name beside it, which is refused", sections(), []string{"UDP:53"})
+		w.edit("web", annotate(annotation.ServiceConfig, ""), annotate(annotation.ServiceConfigNew, "True"))
+		w.pass(soon)
+		w.want("a typo", sections(), []string{"UDP:53"})
 		w.edit("web", func(s *corev1.Service) { delete(s.Annotations, annotation.ServiceConfigNew) })
 		w.pass(soon)
 		if get() != nil {
@@ -350,4 +356,43 @@ func TestATkeServiceConfigOfSomebodyElseIsLeftAlone(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// What a TkeServiceConfig says and CLB does not get is told, of each Service by itself.
+func TestWhatATkeServiceConfigSaysInVainIsTold(t *testing.T) {
+	site := `{"80":{"protocol":["HTTP"],"hosts":{"a.example.com":{}}}}`
+	for name, test := range map[string]struct {
+		mods []func(*corev1.Service)
+		says []string // parts, of one Event each
+	}{
+		"bandwidth of a CLB that a person made": {[]func(*corev1.Service){on("lb-theirs")}, []string{"internetMaxBandwidthOut 20 has no effect: CLB lb-theirs was made by somebody else"}},
+		"bandwidth of an internal CLB":          {[]func(*corev1.Service){kubetest.Annotation(annotation.InternalSubnet, "subnet-demo0001")}, []string{"internetMaxBandwidthOut 20 has no effect: the CLB is internal"}},
+		"rules": {[]func(*corev1.Service){kubetest.Annotation(annotation.SpecifyProtocol, site)},
+			[]string{"the url /api of the domain a.example.com of HTTP:80 has no effect", "the domain b.example.com of HTTP:80 has no effect"}},
+		"nothing": {nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.made("lb-theirs", map[string]string{})
+				w.configure(serviceConfig(t, "site", `{internetMaxBandwidthOut: 20, l7Listeners: [{protocol: HTTP, port: 80, domains: [{domain: a.example.com, rules: [{url: /}, {url: /api}]}, {domain: b.example.com, rules: [{url: /}]}]}]}`))
+				w.put(kubetest.Service("web", append([]func(*corev1.Service){kubetest.Annotation(annotation.ServiceConfig, "site")}, test.mods...)...))
+				w.run()
+				w.pass(time.Minute)
+				var told []string
+				for _, e := range w.told {
+					if e.Reason == string(lbsync.SettingIgnored) {
+						told = append(told, e.Message)
+					}
+				}
+				if len(told) != len(test.says) {
+					t.Fatalf("the Events say %q, want %q", told, test.says)
+				}
+				for _, part := range test.says {
+					if !slices.ContainsFunc(told, func(m string) bool { return strings.Contains(m, part) }) {
+						t.Errorf("the Events say %q, without %q", told, part)
+					}
+				}
+			})
+		})
+	}
 }

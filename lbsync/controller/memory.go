@@ -73,8 +73,9 @@ type state struct {
 	hold     time.Time // no sync before, unless a Service itself changes
 	failures int       // in a row
 
-	restricted   bool // a security group of ours was seen at the CLB that goes
-	awaitedOrder bool // a CLB that may have been ordered was waited for
+	restricted bool      // a security group of ours was seen at the CLB that goes
+	ordered    time.Time // since when it is not known what became of an order; zero: nobody asked, or it is known
+	answered   bool      // a CLB was seen since the last order, so none is on its way
 }
 
 func newState() *state { return &state{seat: newSeat()} }

@@ -96,7 +96,7 @@ func TestADeletedServiceInPlanModeThatHasNoCLBGoes(t *testing.T) {
 		w.edit("web", func(s *corev1.Service) {
 			s.DeletionTimestamp, s.Finalizers = &metav1.Time{Time: time.Now()}, []string{finalizerStock}
 		})
-		w.pass(appears + soon) // for a CLB that the program before this one may have ordered
+		w.pass(2 * appears) // for a CLB that the program before this one may have ordered
 		w.want("finalizers", w.service("web").Finalizers, []string(nil))
 	}, kubetest.Service("web", planOnly), kubetest.Slice("web", at(1)...))
 }

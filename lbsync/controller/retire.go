@@ -30,8 +30,10 @@ func (c *Controller) retire(ctx context.Context, r *state, svc *corev1.Service, 
 		}
 		r.cloud = cloud
 		if len(found) == 0 {
-			if last == "" && c.mayAppear(ctx, r, svc) {
-				continue
+			if last == "" {
+				if err := c.mayAppear(r, svc); err != nil {
+					return outcome{present: true, err: err}
+				}
 			}
 			return c.finish(ctx, r, svc, last, live)
 		}
@@ -54,8 +56,7 @@ func (c *Controller) retire(ctx context.Context, r *state, svc *corev1.Service, 
 		if last == "" {
 			c.recorder.Event(svc, corev1.EventTypeNormal, eventDeleting, "Deleting load balancer")
 		}
-		step := lbsync.Next(actual, desired, lbsync.Observation{Now: time.Now()}, c.settings.Timing)
-		if _, _, err := c.apply(ctx, r, step.Plan, actual, desired); err != nil {
+		if _, _, err := c.apply(ctx, r, lbsync.Removal(actual, owner), actual, desired); err != nil {
 			return outcome{present: true, err: err}
 		}
 		last = found[0].ID

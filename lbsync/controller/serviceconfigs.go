@@ -268,7 +268,8 @@ func (f *configs) of(svc *corev1.Service, o annotation.Options) (lbsync.ServiceC
 	return out, nil
 }
 
-// auto makes, extends or deletes the TkeServiceConfig that is made for a Service. keys are the Service's listeners and rules.
+// auto makes, extends or deletes the TkeServiceConfig that is made for a Service. It has what people wrote, so it goes only when the
+// annotation is gone or says "false", not when that cannot be followed. listeners are the Service's.
 func (f *configs) auto(ctx context.Context, svc *corev1.Service, wanted bool, listeners []serviceconfig.Listener) error {
 	object, served, err := f.get(svc.Namespace, autoName(svc))
 	if err != nil || !served {
@@ -279,7 +280,8 @@ func (f *configs) auto(ctx context.Context, svc *corev1.Service, wanted bool, li
 	owner := metav1.OwnerReference{APIVersion: "v1", Kind: "Service", Name: svc.Name, UID: svc.UID, Controller: new(true)}
 	switch {
 	case !wanted:
-		if object == nil || !metav1.IsControlledBy(object, svc) {
+		_, problems := annotation.Parse(svc.Annotations)
+		if object == nil || !metav1.IsControlledBy(object, svc) || annotation.Unfollowed(problems, annotation.ServiceConfigNew) {
 			return nil
 		}
 		uid := object.GetUID()

@@ -60,7 +60,7 @@ func (c *Controller) syncShared(ctx context.Context, k key, r *state, d due) (ti
 		return 0, outcome{}
 	}
 	found, err := s.observe(ctx)
-	if err == nil && found {
+	if err == nil {
 		err = s.settle(ctx)
 	}
 	switch {
@@ -140,7 +140,11 @@ func (s *sharing) observe(ctx context.Context) (bool, error) {
 	if r.cloud, err = s.cloudOf(s.parties[0].Service.Service); err != nil {
 		return false, err
 	}
-	lb, cloud, err := s.observeExisting(ctx, r.cloud, s.parties[0].Service.Service, s.key.Name)
+	services := make([]*corev1.Service, len(s.parties)) // all of them: any may know the region that it is in
+	for i, p := range s.parties {
+		services[i] = p.Service.Service
+	}
+	lb, cloud, err := s.observeExisting(ctx, r.cloud, s.key.Name, services...)
 	r.cloud = cloud
 	if lbsync.KindOf(err) == lbsync.NotFound {
 		r.actual = nil
@@ -158,7 +162,7 @@ func (s *sharing) observe(ctx context.Context) (bool, error) {
 }
 
 // settle decides which of the Services are served here. One that has a CLB of its own, or has nothing here and names
-// another one, is sent there.
+// another one, is sent there; where the CLB is gone, nobody has anything.
 func (s *sharing) settle(ctx context.Context) error {
 	var stay []*party
 	for _, p := range s.parties {
@@ -187,7 +191,7 @@ func (s *sharing) settle(ctx context.Context) error {
 }
 
 func (s *sharing) settleOne(ctx context.Context, p *party) (bool, error) {
-	svc, has := p.Service.Service, s.r.actual.Has(p.UID)
+	svc, has := p.Service.Service, s.r.actual != nil && s.r.actual.Has(p.UID)
 	if at := s.memory.claim(svc.UID, s.key); at != s.key {
 		s.queue.add(at, 0, due{changed: true})
 		return has, nil

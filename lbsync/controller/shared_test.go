@@ -325,3 +325,40 @@ func TestWithoutTheRightToTagEverythingElseGoesOn(t *testing.T) {
 		w.want("listeners", w.listeners("lb-theirs"), []string{"TCP:22 of ssh"})
 	}, kubetest.Service("web", on("lb-theirs")), kubetest.Slice("web", at(1)...))
 }
+
+func TestAServiceWhoseSharedCLBIsGoneFollowsItsAnnotation(t *testing.T) {
+	for name, to := range map[string]string{"to another one": "lb-second", "to a new one": "", "that names none at first": "lb-missing"} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.made("lb-theirs", map[string]string{})
+				w.made("lb-second", map[string]string{})
+				w.run()
+				w.pass(time.Minute)
+				w.cloud.mu.Lock()
+				delete(w.cloud.clbs, "lb-theirs")
+				w.cloud.mu.Unlock()
+				w.pass(time.Hour)
+				w.want("it waits for the one that it names", w.service("web").Annotations[annotation.LoadBalancerID], "lb-theirs")
+				w.edit("web", annotate(annotation.ExistingID, to))
+				w.pass(time.Minute)
+				want := to
+				if to == "lb-missing" {
+					w.want("the address of the one that is gone", len(w.service("web").Status.LoadBalancer.Ingress), 0)
+					w.edit("web", annotate(annotation.ExistingID, "lb-second"))
+					w.pass(time.Minute)
+					want = "lb-second"
+				}
+				if to == "" {
+					want = "lb-1"
+				}
+				svc := w.service("web")
+				w.want("CLB", svc.Annotations[annotation.LoadBalancerID], want)
+				w.want("its listener", w.part(want, "TCP:80") != "", true)
+				w.want("its address", svc.Status.LoadBalancer.Ingress[0].IP, w.cloud.clbs[want].Instance.VIPs[0].String())
+				w.delete("web")
+				w.pass(time.Minute)
+				w.want("it can go", len(w.service("web").Finalizers), 0)
+			}, kubetest.Service("web", on("lb-theirs")), kubetest.Slice("web", at(1)...))
+		})
+	}
+}

@@ -175,7 +175,9 @@ func (c *Controller) look(ctx context.Context, r *state, svc *corev1.Service, no
 		}
 	}
 	f.Desired = lbsync.Complete(f.Actual, f.Desired)
-	f.Skips = append(f.Skips, lbsync.Fixed(f.Actual, f.Desired)...)
+	if f.Options.ExistingID == "" { // else Kept says it: what a new one would be like is asked for by nobody
+		f.Skips = append(f.Skips, lbsync.Fixed(f.Actual, f.Desired)...)
+	}
 	f.Skips = append(f.Skips, lbsync.Replaced(f.Actual, f.Desired)...)
 	f.Skips = append(f.Skips, lbsync.Foreign(f.Actual, f.Desired)...)
 	f.Skips = append(f.Skips, lbsync.Kept(f.Actual, f.Options)...)
@@ -227,6 +229,7 @@ func (c *Controller) actual(ctx context.Context, r *state, wanted lbsync.Instanc
 		c.verified(ctx, r, lbsync.Drift(before, lb), before, lb)
 	}
 	c.memory.noteRegion(lb.Instance)
+	r.order(false, lb.Present, nil)
 	// Spread from half to one and a half of the time, so that what a restart read at once is not verified at once.
 	r.actual, r.twins, r.known, r.verify = &lb, twins, time.Now(), time.Now().Add(wait.Jitter(c.verify/2, 2))
 	return lb, nil
@@ -329,6 +332,7 @@ func (c *Controller) apply(ctx context.Context, r *state, plan lbsync.Plan, actu
 		err = nil
 	}
 	c.memory.noteRegion(now.Instance)
+	r.order(plan.Create != nil, now.Present, err)
 	if err == nil || trusted(err) {
 		r.actual, r.known = &now, time.Now()
 	} else {
