@@ -288,6 +288,24 @@ func TestARegionThatDoesNotExistIsInNobodysWay(t *testing.T) {
 	})
 }
 
+// Where CLB has refused every order, none is waited for.
+func TestADeletionAfterARefusedCreationIsQuick(t *testing.T) {
+	inAccount(t, nil, func(tr *trial) {
+		l := &tried{trial: tr, every: every{endpoints: podsAt(1, 2)}}
+		stop := l.begin()
+		if _, err := l.sim.AddFault(t.Context(), admin.Fault{Action: "CreateLoadBalancer", Count: -1, Kind: admin.KindError, Code: "InvalidParameterValue", Message: "no"}); err != nil {
+			t.Fatal(err)
+		}
+		l.put(kubetest.Service("web"))
+		l.pass(5 * time.Second)
+		l.want("finalizers", len(l.service("web").Finalizers), 1)
+		l.delete("web")
+		l.pass(10 * time.Second)
+		stop()
+		l.want("finalizers", len(l.service("web").Finalizers), 0)
+	})
+}
+
 // The answer to an order is lost, and the CLB is not listed before it is made, which takes a while. A Service that is deleted
 // meanwhile stays until it is known what became of the order, whatever was noted and whoever looks.
 func TestADeletionInTheMiddleOfACreationLeavesNoCLB(t *testing.T) {

@@ -20,13 +20,16 @@ import (
 // appears is how long a CLB that was ordered may be missing in searches.
 const appears = time.Minute
 
-// order notes what came of a plan that orders a CLB, and that the CLB of a Service is there.
+// order notes what came of a plan that orders a CLB, and that the CLB of a Service is there. An order that CLB refuses for
+// what it asks leaves none on its way, unless the outcome of an earlier one is not known.
 func (r *state) order(ordered, present bool, err error) {
-	switch {
+	switch kind := lbsync.KindOf(err); {
 	case present:
 		r.ordered, r.answered = time.Time{}, true
-	case ordered && lbsync.KindOf(err) == lbsync.Unknown:
+	case ordered && kind == lbsync.Unknown:
 		r.ordered, r.answered = time.Now(), false
+	case ordered && r.ordered.IsZero() && (kind == lbsync.Invalid || kind == lbsync.Quota):
+		r.answered = true
 	}
 }
 
