@@ -15,8 +15,8 @@ import (
 // bind adds the targets of a listener of a Service port to lb, with what is known about who answers behind them.
 func (s Snapshot) bind(lb *LoadBalancer, svc Service, port corev1.ServicePort, k ListenerKey, choice choice, hosts *Hosts) []Skip {
 	v := svc.IPVersion(s.CLB)
-	pods := podsOf(svc, port, v.family())
-	a := Answering{Port: uint16(port.NodePort), Direct: s.Settings.Direct(svc), Pods: answers(pods, hosts)}
+	pods, former := podsOf(svc, port, v.family())
+	a := Answering{Port: uint16(port.NodePort), Direct: s.Settings.Direct(svc), Pods: answers(slices.Concat(pods, former), hosts), Former: addresses(former)}
 	nodes := endpointsOf(svc, port, v.family())
 	if local(svc) {
 		a.Nodes = nodes.answering()
@@ -56,7 +56,7 @@ func (s Snapshot) direct(lb *LoadBalancer, svc Service, port corev1.ServicePort,
 		skips = append(skips, Skip{Object: portName(port), Reason: reason, Warning: true, Message: fmt.Sprintf("Port "+portName(port)+" "+format, args...)})
 	}
 	d := bindPods(svc, k, pods, hosts)
-	lb.Idle[k] = d.idle
+	lb.Idle[k] = d.idle && len(lb.Answering[k].Former) == 0
 	all, other := lb.free(svc, k, d.bound)
 	switch {
 	case len(all) < len(d.bound):

@@ -85,9 +85,29 @@ func (s Service) certificate(port corev1.ServicePort, k ListenerKey, name string
 }
 
 // Complete returns desired with what the CLB as it is decides: a listener whose certificate is not known keeps the one that it
-// has, and one that is not there yet does not come; where SNI is on it stays on, since CLB cannot switch it off; and some
-// domain of each listener is the default one. Neither argument is changed.
+// has, and one that is not there yet does not come; where SNI is on it stays on, since CLB cannot switch it off; some
+// domain of each listener is the default one; and pods whose port is not known stay bound as they are. Neither argument is changed.
 func Complete(actual, desired LoadBalancer) LoadBalancer {
+	return completeListeners(actual, desired).keepFormer(actual)
+}
+
+// keepFormer returns desired with the targets of actual that are Former, at their weights.
+func (l LoadBalancer) keepFormer(actual LoadBalancer) LoadBalancer {
+	out, cloned := l, false
+	for b, weight := range actual.Targets {
+		if a := l.Answering[b.Listener]; !a.Direct || !a.Former[b.Target.IP] {
+			continue
+		}
+		if !cloned {
+			out, cloned = l.Clone(), true
+		}
+		out.Targets[b] = weight
+	}
+	return out
+}
+
+// completeListeners is Complete for all but targets.
+func completeListeners(actual, desired LoadBalancer) LoadBalancer {
 	if !slices.ContainsFunc(slices.Collect(maps.Keys(desired.Listeners)), func(k ListenerKey) bool { return k.Protocol.layer7() }) && len(desired.Waiting) == 0 {
 		return desired
 	}

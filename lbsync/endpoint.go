@@ -3,8 +3,12 @@
 package lbsync
 
 import (
+	"cmp"
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // endpoints counts, by node, the endpoints of one Service port as kube-proxy sees them.
@@ -17,12 +21,13 @@ type endpoints struct {
 // endpointsOf reads the slices of a family of a Service for one of its ports. An endpoint whose address stands in
 // two slices counts once, and a terminating twin gives way: while a pod moves from slice to slice, both are
 // there for a moment. Under Local an endpoint that only our own readiness gate holds up counts as ready, if
-// the nodes' agents serve it: its node has to be bound and healthy before the gate opens.
+// the nodes' agents serve it: its node has to be bound and healthy before the gate opens. A slice that is out of date
+// counts too: it does not say at which port of its own a pod serves, but on which node, which is all that a node port asks for.
 func endpointsOf(svc Service, port corev1.ServicePort, family discoveryv1.AddressType) endpoints {
 	ready, serving := map[string]string{}, map[string]string{} // address → node
 	waiting := false
 	for _, slice := range svc.Slices {
-		if slice.AddressType != family || !hasPort(slice, port) {
+		if slice.AddressType != family || portIn(slice, port) == 0 && !svc.outdated(slice, port) {
 			continue
 		}
 		for _, e := range slice.Endpoints {
@@ -82,23 +87,46 @@ func (s Service) admits(e discoveryv1.Endpoint) bool {
 // of a Service not ready: to take its targets away would add CLB's probing time to the outage.
 func (e endpoints) none() bool { return len(e.ready) == 0 && len(e.serving) == 0 && !e.waiting }
 
-// hasPort reports whether the slice's endpoints have the Service port: the same name and protocol, which is
-// how the numbered or named target port of the Service got there.
-func hasPort(slice *discoveryv1.EndpointSlice, port corev1.ServicePort) bool {
-	return portIn(slice, port) != 0
+// sliceController is who writes the slices of Services that select their pods.
+const sliceController = "endpointslice-controller.k8s.io"
+
+// outdated reports whether a slice that lacks the Service port was written for ports that the Service had before: its author
+// renamed one, and the slices follow when their controller gets to it. Taken for word that nobody serves the port, such a slice
+// would have all targets of a Service drained that works.
+//
+// It shows by a port that the Service has not, or by the lack of one with a numbered target port, which every endpoint has. What
+// lacks a port otherwise is up to date: no pod there has the named target port. Who writes slices of his own gives their ports
+// what names he likes, so these are never out of date.
+func (s Service) outdated(slice *discoveryv1.EndpointSlice, port corev1.ServicePort) bool {
+	by := slice.Labels[discoveryv1.LabelManagedBy]
+	if by != "" && by != sliceController {
+		return false
+	}
+	if by == sliceController && len(s.Spec.Selector) > 0 && port.TargetPort.Type == intstr.Int {
+		return true
+	}
+	return slices.ContainsFunc(slice.Ports, func(p discoveryv1.EndpointPort) bool {
+		return !slices.ContainsFunc(s.Spec.Ports, func(own corev1.ServicePort) bool { return names(p, own) })
+	})
+}
+
+// names reports whether a port of a slice is that of a Service port: the same name and protocol, which is how the numbered or
+// named target port of the Service got there.
+func names(p discoveryv1.EndpointPort, port corev1.ServicePort) bool {
+	name, protocol := "", corev1.ProtocolTCP
+	if p.Name != nil {
+		name = *p.Name
+	}
+	if p.Protocol != nil {
+		protocol = *p.Protocol
+	}
+	return name == port.Name && protocol == cmp.Or(port.Protocol, corev1.ProtocolTCP)
 }
 
 // portIn returns the number that the Service port has at the endpoints of a slice; 0: they do not have it.
 func portIn(slice *discoveryv1.EndpointSlice, port corev1.ServicePort) uint16 {
 	for _, p := range slice.Ports {
-		name, protocol := "", corev1.ProtocolTCP
-		if p.Name != nil {
-			name = *p.Name
-		}
-		if p.Protocol != nil {
-			protocol = *p.Protocol
-		}
-		if p.Port != nil && *p.Port != 0 && name == port.Name && protocol == port.Protocol {
+		if p.Port != nil && *p.Port != 0 && names(p, port) {
 			return uint16(*p.Port)
 		}
 	}

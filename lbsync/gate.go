@@ -86,7 +86,8 @@ func (s Snapshot) GateService(svc Service, actual LoadBalancer, unsure bool) Gat
 				early: local(svc) && s.Settings.Gate.NodeAgent, desired: desired.Targets, direct: s.Settings.Direct(svc)}
 			if p.direct {
 				p.pods = map[netip.Addr]Target{}
-				for _, one := range podsOf(svc, port, version.family()) {
+				pods, _ := podsOf(svc, port, version.family())
+				for _, one := range pods {
 					p.pods[one.target.IP] = one.target
 				}
 			} else {

@@ -172,6 +172,7 @@ type Answering struct {
 
 	Direct bool                  // pods are to be the targets
 	Pods   map[netip.Addr]Answer // of the addresses of endpoints; at any other address that is no node's nobody answers any more
+	Former map[netip.Addr]bool   // of those endpoints whose port is not known: Complete keeps what is bound of them
 }
 
 // Answer is what is known of an endpoint.

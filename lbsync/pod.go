@@ -45,13 +45,14 @@ type pod struct {
 
 // podsOf reads the slices of a family for one port of a Service. An endpoint that stands in two slices counts once, in
 // its best state: while a pod moves from slice to slice, both are there for a moment. One that our own readiness
-// gate alone holds up counts as ready: it has to be bound and healthy before the gate opens.
-func podsOf(svc Service, port corev1.ServicePort, family discoveryv1.AddressType) []pod {
-	var out []pod
+// gate alone holds up counts as ready: it has to be bound and healthy before the gate opens. former are the pods, without
+// a port, that only slices have which are out of date: at which port they serve is not known.
+func podsOf(svc Service, port corev1.ServicePort, family discoveryv1.AddressType) (out, former []pod) {
 	at := map[Target]int{}
+	known := map[netip.Addr]bool{}
 	for _, slice := range svc.Slices {
 		number := portIn(slice, port)
-		if slice.AddressType != family || number == 0 {
+		if slice.AddressType != family || number == 0 && !svc.outdated(slice, port) {
 			continue
 		}
 		for _, e := range slice.Endpoints {
@@ -59,6 +60,11 @@ func podsOf(svc Service, port corev1.ServicePort, family discoveryv1.AddressType
 			if !ok {
 				continue
 			}
+			if number == 0 {
+				former = append(former, p)
+				continue
+			}
+			known[p.target.IP] = true
 			if i, twin := at[p.target]; !twin {
 				at[p.target] = len(out)
 				out = append(out, p)
@@ -67,7 +73,7 @@ func podsOf(svc Service, port corev1.ServicePort, family discoveryv1.AddressType
 			}
 		}
 	}
-	return out
+	return out, slices.DeleteFunc(former, func(p pod) bool { return known[p.target.IP] })
 }
 
 func (s Service) podOf(e discoveryv1.Endpoint, port uint16) (pod, bool) {
@@ -116,6 +122,18 @@ func answers(pods []pod, hosts *Hosts) map[netip.Addr]Answer {
 		if before, twice := out[p.target.IP]; !twice || answer == Answers || before == Silent {
 			out[p.target.IP] = answer
 		}
+	}
+	return out
+}
+
+// addresses returns the addresses of pods; nil for none.
+func addresses(pods []pod) map[netip.Addr]bool {
+	var out map[netip.Addr]bool
+	for _, p := range pods {
+		if out == nil {
+			out = map[netip.Addr]bool{}
+		}
+		out[p.target.IP] = true
 	}
 	return out
 }
