@@ -37,6 +37,9 @@ type SecurityGroup = cloud.SecurityGroup
 // ExistingLoadBalancer is a CLB that is there before the first call.
 type ExistingLoadBalancer = cloud.ExistingLoadBalancer
 
+// ExistingListener is a listener of an ExistingLoadBalancer.
+type ExistingListener = cloud.ExistingListener
+
 // Certificate is one of the account's.
 type Certificate = cloud.Certificate
 

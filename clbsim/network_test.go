@@ -258,6 +258,48 @@ func TestLoadBalancersThatNobodyOrdered(t *testing.T) {
 	must(w.clb.CreateListenerWithContext(w.ctx, create))(t)
 }
 
+// A listener of a range of ports has all of them, in its transport.
+func TestListenersThatNobodyOrdered(t *testing.T) {
+	const lb = "lb-foreign1"
+	w := start(t, func(c *clbsim.Config) {
+		c.Certificates = []clbsim.Certificate{{ID: "cert0001"}}
+		c.LoadBalancers = []clbsim.ExistingLoadBalancer{{ID: lb, Listeners: []clbsim.ExistingListener{{Name: "games", Port: 8000, EndPort: 8100}, {Name: "dns", Protocol: "UDP", Port: 53}}}}
+	})
+	list := clb.NewDescribeListenersRequest()
+	list.LoadBalancerId = new(lb)
+	have := must(w.clb.DescribeListenersWithContext(w.ctx, list))(t).Response.Listeners
+	if len(have) != 2 || *have[0].ListenerName != "games" || *have[0].Port != 8000 || *have[0].EndPort != 8100 || *have[1].EndPort != 0 {
+		t.Fatalf("listed: %s", jsonOf(have))
+	}
+	for _, test := range []struct {
+		protocol string
+		port     int64
+		want     string
+	}{
+		{"TCP", 7999, ""}, {"TCP", 8000, "InvalidParameter.PortCheckFailed"}, {"TCP", 8050, "InvalidParameter.PortCheckFailed"},
+		{"TCP_SSL", 8100, "InvalidParameter.PortCheckFailed"}, {"TCP", 8101, ""}, {"UDP", 8050, ""}, {"UDP", 53, "InvalidParameter.PortCheckFailed"},
+	} {
+		create := clb.NewCreateListenerRequest()
+		create.LoadBalancerId, create.Protocol, create.Ports = new(lb), &test.protocol, ptrs(test.port)
+		if test.protocol == "TCP_SSL" {
+			create.Certificate = &clb.CertificateInput{SSLMode: new("UNIDIRECTIONAL"), CertId: new("cert0001")}
+		}
+		if _, err := w.clb.CreateListenerWithContext(w.ctx, create); code(err) != test.want {
+			t.Errorf("%s:%d: %v, want %q", test.protocol, test.port, err, test.want)
+		}
+	}
+	if got := w.bind(lb, *have[0].ListenerId, node(node1, 80, 1)); got != "UnsupportedOperation" {
+		t.Errorf("a target of the range: answered %q", got)
+	}
+	for _, listeners := range [][]clbsim.ExistingListener{
+		{{Port: 80, EndPort: 80}}, {{Port: 0}}, {{Port: 80, EndPort: 65536}}, {{Port: 80, EndPort: 90}, {Port: 85}}, {{Protocol: "HTTP", Port: 80}},
+	} {
+		if err := w.adm.PutLoadBalancer(w.ctx, admin.ExistingLoadBalancer{ID: "lb-foreign2", Listeners: listeners}); err == nil {
+			t.Errorf("%+v are taken", listeners)
+		}
+	}
+}
+
 func deref[T any](ps []*T) []T {
 	out := make([]T, len(ps))
 	for i, p := range ps {

@@ -190,7 +190,7 @@ func (f Finding) targets() (inPlace, wanted int) {
 	theirs := f.Actual.foreigners()
 	for b, weight := range f.Desired.Targets {
 		have, there := f.Actual.Targets[b]
-		if _, foreign := theirs[b.Listener.port()]; foreign || weight == 0 && !there {
+		if _, foreign := theirs.at(b.Listener); foreign || weight == 0 && !there {
 			continue
 		}
 		wanted++

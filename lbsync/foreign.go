@@ -2,7 +2,55 @@
 
 package lbsync
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
+
+// foreigners are the listeners of a CLB that are not ours.
+type foreigners struct {
+	own    map[ListenerKey]Listener // all listeners
+	single map[ListenerKey]Listener // by their place among CLB's ports
+	ranges []Listener               // those that have several ports
+}
+
+func (l LoadBalancer) foreigners() foreigners {
+	out := foreigners{own: l.Listeners}
+	for k, one := range l.Listeners {
+		switch {
+		case one.Ours() || k.Rule():
+			continue
+		case one.EndPort != 0:
+			out.ranges = append(out.ranges, one)
+		}
+		if out.single == nil {
+			out.single = map[ListenerKey]Listener{}
+		}
+		out.single[k.port()] = one
+	}
+	slices.SortFunc(out.ranges, func(a, b Listener) int { return a.compare(b.ListenerKey) })
+	return out
+}
+
+// at returns the listener that has the place of k. One that is ours has its place, whatever ranges there are.
+func (f foreigners) at(k ListenerKey) (Listener, bool) {
+	if l, taken := f.single[k.port()]; taken {
+		return l, true
+	}
+	if f.own[k.Parent()].Ours() {
+		return Listener{}, false
+	}
+	i := slices.IndexFunc(f.ranges, func(l Listener) bool { return l.covers(k) })
+	if i < 0 {
+		return Listener{}, false
+	}
+	return f.ranges[i], true
+}
+
+// covers reports whether a listener has the place of k among CLB's ports.
+func (l Listener) covers(k ListenerKey) bool {
+	return l.Protocol.Transport() == k.Protocol.Transport() && l.Port <= k.Port && k.Port <= max(l.Port, l.EndPort)
+}
 
 // Foreign returns a Skip for each listener of desired whose place on the CLB is taken by one that this
 // controller did not make. Such a listener is never touched, so the port stays out of the Service's reach.
@@ -10,9 +58,13 @@ func Foreign(actual, desired LoadBalancer) []Skip {
 	var skips []Skip
 	theirs := actual.foreigners()
 	for _, k := range sortedListeners(desired.Listeners) {
-		if l, taken := theirs[k.port()]; taken && !k.Rule() {
+		if l, taken := theirs.at(k); taken && !k.Rule() {
+			which := ""
+			if l.EndPort != 0 {
+				which = fmt.Sprintf(" and has the ports %d to %d", l.Port, l.EndPort)
+			}
 			skips = append(skips, Skip{Service: Whose(k, LoadBalancer{}, desired), Object: "listener " + k.String(), Reason: PortTaken, Warning: true,
-				Message: fmt.Sprintf("Listener %s of CLB %s is left out: %s %q, which was not made by this controller, has its place (E4014 in TKE); delete it, or use another port", k, actual.Instance.ID, l.ID, l.Name)})
+				Message: fmt.Sprintf("Listener %s of CLB %s is left out: %s %q, which was not made by this controller%s, has its place (E4014 in TKE); delete it, or use another port", k, actual.Instance.ID, l.ID, l.Name, which)})
 		}
 	}
 	return skips

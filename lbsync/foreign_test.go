@@ -28,6 +28,39 @@ func TestForeignNamesTheListenersWhosePlaceIsTaken(t *testing.T) {
 	}
 }
 
+func TestARangeOfPortsHasThePlaceOfEachOfThem(t *testing.T) {
+	games := Listener{ListenerKey: ListenerKey{Protocol: TCP, Port: 8000}, EndPort: 8100, ID: "lbl-1", Name: "games"}
+	within := Listener{ListenerKey: ListenerKey{Protocol: HTTP, Port: 8010}, Name: ListenerName("web")}
+	desired, actual := LoadBalancer{Present: true, Listeners: map[ListenerKey]Listener{}, Targets: map[Binding]int{}}, LoadBalancer{Present: true, Listeners: map[ListenerKey]Listener{games.ListenerKey: games, within.ListenerKey: within}}
+	want := func(protocol Protocol, port uint16, taken bool) {
+		l := Listener{ListenerKey: ListenerKey{Protocol: protocol, Port: port}, Name: ListenerName("web")}
+		if _, got := actual.foreigners().at(l.ListenerKey); got != taken {
+			t.Errorf("%s: taken is %v, want %v", l.ListenerKey, got, taken)
+		}
+		desired.Listeners[l.ListenerKey] = l
+		desired.Targets[Binding{l.ListenerKey, Target{Instance: "ins-1", Port: 30080}}] = 10
+	}
+	want(TCP, 7999, false)
+	want(TCP, 8000, true)
+	want(HTTP, 8010, false) // it is ours
+	want(TCPSSL, 8050, true)
+	want(TCP, 8100, true)
+	want(TCP, 8101, false)
+	want(UDP, 8050, false)
+	got := Diff(actual, desired).String()
+	if diff := cmp.Diff("+ listener TCP:7999 check none\n+ listener UDP:8050 check none\n+ listener TCP:8101 check none\n"+
+		"+ target TCP:7999 ins-1:30080 weight 10\n+ target HTTP:8010 ins-1:30080 weight 10\n+ target UDP:8050 ins-1:30080 weight 10\n+ target TCP:8101 ins-1:30080 weight 10\n", got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	said := Foreign(actual, desired)
+	if len(said) != 3 || said[0].Service != "web" {
+		t.Errorf("said is %v", said)
+	}
+	if mine := actual.Of("web", desired); len(mine.Listeners) != 2 {
+		t.Errorf("what is about the Service is %v", mine.Listeners)
+	}
+}
+
 func TestKeepHoldsWhatMayBelongToANodeThatIsNotKnownYet(t *testing.T) {
 	web := ListenerKey{Protocol: TCP, Port: 80}
 	old := ListenerKey{Protocol: TCP, Port: 81}

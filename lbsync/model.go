@@ -218,6 +218,7 @@ const (
 type Listener struct {
 	ListenerKey
 	ID            string // "lbl-…", of a rule "lbl-…/loc-…"; actual only
+	EndPort       uint16 // the last one of a range of ports; actual only, of listeners that are not ours. 0: it has one port
 	Name          string // desired: ListenerName of its Service. A rule has no name in CLB: it has its parent's here
 	Check         HealthCheck
 	SessionExpire time.Duration // stickiness, by client address or, in rules, by cookie: 30 s to 3600 s; 0 is none

@@ -189,21 +189,6 @@ func (p Plan) Without(r Refusals) Plan {
 	return p
 }
 
-// foreigners returns the listeners that are not ours, by their place among CLB's ports; nil if there are none.
-func (l LoadBalancer) foreigners() map[ListenerKey]Listener {
-	var out map[ListenerKey]Listener
-	for k, one := range l.Listeners {
-		if one.Ours() || k.Rule() {
-			continue
-		}
-		if out == nil {
-			out = map[ListenerKey]Listener{}
-		}
-		out[k.port()] = one
-	}
-	return out
-}
-
 // usurped reports whether a listener that is ours is to become another Service's. Renamed, it would send what comes for the
 // one to the targets of the other until those are drained, so it is made anew.
 func (l LoadBalancer) usurped(desired LoadBalancer, k ListenerKey) bool {
@@ -214,7 +199,7 @@ func (l LoadBalancer) usurped(desired LoadBalancer, k ListenerKey) bool {
 
 func (p *Plan) diffListeners(actual, desired LoadBalancer) {
 	theirs := actual.foreigners()
-	foreign := func(k ListenerKey) bool { _, taken := theirs[k.port()]; return taken }
+	foreign := func(k ListenerKey) bool { _, taken := theirs.at(k); return taken }
 	for _, k := range sortedListeners(desired.Listeners) {
 		want := desired.Listeners[k]
 		have, ok := actual.Listeners[k]
@@ -243,7 +228,7 @@ func (p *Plan) diffListeners(actual, desired LoadBalancer) {
 
 func (p *Plan) diffTargets(actual, desired LoadBalancer) {
 	theirs := actual.foreigners()
-	foreign := func(k ListenerKey) bool { _, taken := theirs[k.port()]; return taken }
+	foreign := func(k ListenerKey) bool { _, taken := theirs.at(k); return taken }
 	for b, weight := range desired.Targets {
 		if foreign(b.Listener) || actual.usurped(desired, b.Listener) {
 			continue

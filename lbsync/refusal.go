@@ -68,8 +68,8 @@ func (r Refusal) Same(o Refusal) bool {
 	return r.Attribute == o.Attribute && r.Value == o.Value && r.Binding == o.Binding && sameSettings(r.Listener, o.Listener)
 }
 
-// Of reports whether it still matters: desired asks for what was refused, or the target is there and may be to go,
-// which is asked for by leaving it out.
+// Of reports whether it still matters: desired asks for what was refused and it is not there, or the target is there and may
+// be to go, which is asked for by leaving it out. Nobody asks for a listener whose place another one has that is not ours.
 func (r Refusal) Of(actual, desired LoadBalancer) bool {
 	if r.Attribute == AttributeUsedBy {
 		used := desired.Instance.UsedBy
@@ -79,12 +79,15 @@ func (r Refusal) Of(actual, desired LoadBalancer) bool {
 		return desired.Instance.Text(r.Attribute) == r.Value
 	}
 	if r.Binding.Target == (Target{}) {
-		l, wanted := desired.Listeners[r.Listener.ListenerKey]
-		return wanted && sameSettings(l, r.Listener)
+		k := r.Listener.ListenerKey
+		l, wanted := desired.Listeners[k]
+		have, there := actual.Listeners[k]
+		_, taken := actual.foreigners().at(k)
+		return wanted && sameSettings(l, r.Listener) && !taken && !(there && sameSettings(have, l))
 	}
-	_, wanted := desired.Targets[r.Binding]
-	_, there := actual.Targets[r.Binding]
-	return wanted || there
+	weight, wanted := desired.Targets[r.Binding]
+	was, there := actual.Targets[r.Binding]
+	return (wanted || there) && !(wanted && there && was == weight)
 }
 
 // restricts reports whether the attribute keeps somebody out.
@@ -115,10 +118,11 @@ func (r Refusal) Skip() Skip {
 }
 
 // Refusable reports whether an error of the cloud is about the request alone, so that a part of the request
-// may succeed, and the rest will fail again.
+// may succeed, and the rest will fail again. A conflict over a listener or target is: what has its place is somebody else's,
+// or was not known, and no reason to leave everything else on the CLB as it is.
 func Refusable(err error) bool {
 	kind := KindOf(err)
-	return kind == Invalid || kind == Quota
+	return kind == Invalid || kind == Quota || kind == Conflict
 }
 
 // Without returns desired as far as nothing in it was refused: what was refused stays as it is in actual, or

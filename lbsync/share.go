@@ -189,8 +189,15 @@ func (l *LoadBalancer) take(from LoadBalancer, listeners map[ListenerKey]bool) {
 // actual, the places come from desired.
 func (l LoadBalancer) Of(svc types.UID, desired LoadBalancer) LoadBalancer {
 	out, name := l, ListenerName(string(svc))
+	var wanted []ListenerKey
+	for k, listener := range desired.Listeners {
+		if listener.Name == name && !k.Rule() {
+			wanted = append(wanted, k)
+		}
+	}
 	mine := func(k ListenerKey) bool {
-		return l.Listeners[k].Name == name || desired.Listeners[k].Name == name && !l.Listeners[k].Ours()
+		have := l.Listeners[k]
+		return have.Name == name || desired.Listeners[k].Name == name && !have.Ours() || have.EndPort != 0 && slices.ContainsFunc(wanted, have.covers)
 	}
 	out.Listeners, out.Targets, out.Idle = map[ListenerKey]Listener{}, map[Binding]int{}, map[ListenerKey]bool{}
 	for k, listener := range l.Listeners {

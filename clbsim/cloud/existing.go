@@ -24,6 +24,38 @@ type ExistingLoadBalancer struct {
 	Isolated      bool              `json:"isolated,omitempty"`      // for arrears
 	DeleteProtect bool              `json:"deleteProtect,omitempty"` //
 	Tags          map[string]string `json:"tags,omitempty"`
+
+	Listeners []ExistingListener `json:"listeners,omitempty"`
+}
+
+// ExistingListener is a listener of an ExistingLoadBalancer. Those of a range
+// of ports exist in no other way, and take no targets: CLB makes them for
+// accounts that asked for it, and here they are only in the way of others.
+type ExistingListener struct {
+	Name     string `json:"name,omitempty"`
+	Protocol string `json:"protocol,omitempty"` // default: TCP
+	Port     int64  `json:"port"`
+	EndPort  int64  `json:"endPort,omitempty"` // of a range, TCP or UDP: more than port
+}
+
+// completeListener fills the defaults. Errors start with the field's name.
+func completeListener(l *ExistingListener, others []ExistingListener) error {
+	l.Protocol = cmp.Or(l.Protocol, TCP)
+	layer4 := l.Protocol == TCP || l.Protocol == UDP
+	switch {
+	case !layer4:
+		return fmt.Errorf("protocol: %q is not one of TCP, UDP", l.Protocol)
+	case l.Port < 1 || l.Port > 65535:
+		return fmt.Errorf("port: %d is not 1 to 65535", l.Port)
+	case l.EndPort != 0 && (l.EndPort <= l.Port || l.EndPort > 65535):
+		return fmt.Errorf("endPort: %d is not %d to 65535", l.EndPort, l.Port+1)
+	}
+	for _, o := range others {
+		if o.Protocol == l.Protocol && o.Port <= max(l.Port, l.EndPort) && l.Port <= max(o.Port, o.EndPort) {
+			return fmt.Errorf("port: %d is taken by another of the listeners", max(l.Port, o.Port))
+		}
+	}
+	return nil
 }
 
 var loadBalancerID = regexp.MustCompile(`^lb-[a-z0-9]{8}$`)
@@ -46,6 +78,13 @@ func (c *Config) completeLoadBalancer(e *ExistingLoadBalancer) error {
 		return fmt.Errorf("subnet: %q is not in subnets of %s", e.Subnet, e.VPC)
 	case e.VIP.IsValid() && !e.VIP.Is4():
 		return fmt.Errorf("vip: %s is not an IPv4 address", e.VIP)
+	case e.Classic && len(e.Listeners) > 0:
+		return fmt.Errorf("listeners: a classic load balancer has none of this API")
+	}
+	for i := range e.Listeners {
+		if err := completeListener(&e.Listeners[i], e.Listeners[:i]); err != nil {
+			return fmt.Errorf("listeners[%d].%w", i, err)
+		}
 	}
 	return nil
 }
@@ -82,6 +121,14 @@ func (c *Cloud) PutLoadBalancer(e ExistingLoadBalancer, now time.Time) error {
 			return fmt.Errorf("vip: %w", err)
 		}
 		lb.vip = a
+	}
+	for _, l := range e.Listeners {
+		one := &listener{
+			lb: lb, cloud: c, name: l.Name, protocol: l.Protocol, port: l.Port, endPort: l.EndPort, created: now, settings: newSettings(lb.kindOf(l.Protocol)),
+			id: newID("lbl-", func(id string) bool { return lb.listener(id) != nil }),
+		}
+		one.pool.listener = one
+		lb.listeners = append(lb.listeners, one)
 	}
 	r.names[lb.name], r.lbs[lb.id] = true, lb
 	r.byAge = append(r.byAge, lb)

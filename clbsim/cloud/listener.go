@@ -18,6 +18,7 @@ type listener struct {
 	id, name string
 	protocol string
 	port     int64
+	endPort  int64 // of a range of ports; 0: it has one
 	created  time.Time
 	settings settings
 	rules    []*rule // of layer 7, oldest first
@@ -97,7 +98,7 @@ func checkPorts(in *clb.CreateListenerRequest) *Error {
 	case len(in.Ports) > maxPorts:
 		return errorf(codeLength, "The length of Ports is %d, it should be less than 50.", len(in.Ports))
 	case in.EndPort != nil || len(in.FullEndPorts) > 0:
-		return errorf(codeUnsupported, "clbsim does not simulate listeners of port ranges (EndPort, FullEndPorts).")
+		return errorf(codeUnsupported, "clbsim does not make listeners of port ranges (EndPort, FullEndPorts): only an existing CLB may have them.")
 	case len(in.ListenerNames) > 0 && len(in.ListenerNames) != len(in.Ports):
 		return errorf(codeValue, "%d ListenerNames for %d Ports: the numbers should be the same.", len(in.ListenerNames), len(in.Ports))
 	}
@@ -127,7 +128,7 @@ func (lb *loadBalancer) listener(id string) *listener {
 // TCP, TCP_SSL, HTTP and HTTPS share one space of ports, UDP and QUIC another.
 func (lb *loadBalancer) listenerOn(protocol string, port int64) *listener {
 	for _, l := range lb.listeners {
-		if transport(l.protocol) == transport(protocol) && l.port == port {
+		if transport(l.protocol) == transport(protocol) && l.port <= port && port <= max(l.port, l.endPort) {
 			return l
 		}
 	}
@@ -254,7 +255,7 @@ func (k *call) startDeletion(lb *loadBalancer, doomed []*listener) {
 func (l *listener) wire() *clb.Listener {
 	s := l.settings
 	out := &clb.Listener{
-		ListenerId: &l.id, ListenerName: new(l.name), Protocol: &l.protocol, Port: &l.port, CreateTime: wireTime(l.created), EndPort: new(int64(0)),
+		ListenerId: &l.id, ListenerName: new(l.name), Protocol: &l.protocol, Port: &l.port, CreateTime: wireTime(l.created), EndPort: new(l.endPort),
 		SniSwitch: new(int64(0)), TargetType: new("NODE"), KeepaliveEnable: new(s.keepalive), DeregisterTargetRst: new(s.deregisterRst),
 		AttrFlags: s.attributes(), MaxConn: new(s.maxConn), MaxCps: new(s.maxCps), Certificate: s.certificate.wire(),
 		RescheduleStartTime: new(s.rescheduleStart), RescheduleInterval: new(uint64(s.rescheduleInterval)),

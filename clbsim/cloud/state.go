@@ -62,6 +62,7 @@ type Listener struct {
 	Name          string      `json:"name"`
 	Protocol      string      `json:"protocol"`
 	Port          int         `json:"port"`
+	EndPort       int         `json:"endPort,omitempty"` // of a range of ports
 	Scheduler     string      `json:"scheduler"`
 	SessionExpire int         `json:"sessionExpire"` // seconds, 0 is off
 	HealthCheck   HealthCheck `json:"healthCheck"`
@@ -157,7 +158,7 @@ func (lb *loadBalancer) state(region string) LoadBalancer {
 	}
 	for _, l := range lb.listeners {
 		n := Listener{
-			ID: l.id, Name: l.name, Protocol: l.protocol, Port: int(l.port), Scheduler: l.settings.scheduler,
+			ID: l.id, Name: l.name, Protocol: l.protocol, Port: int(l.port), EndPort: int(l.endPort), Scheduler: l.settings.scheduler,
 			SessionExpire: int(l.settings.sessionExpire), HealthCheck: l.settings.check, Targets: l.pool.state(),
 			Certificates: l.settings.certificate.all(), SNI: l.settings.sni,
 		}

@@ -125,6 +125,9 @@ func (k *call) bound(p *pool, r targetRef) *target {
 // bind checks that targets can be registered with a listener and returns the
 // registration.
 func (k *call) bind(p *pool, refs []targetRef) (func(now time.Time) string, *Error) {
+	if p.listener.endPort != 0 {
+		return nil, errorf(codeUnsupported, "clbsim does not simulate targets of port ranges: %s has the ports %d to %d.", p.listener.id, p.listener.port, p.listener.endPort)
+	}
 	a := k.cloud.cfg.Assumptions
 	made := make([]*target, 0, len(refs))
 	added := int64(0)

@@ -29,7 +29,7 @@ func describeTargets(k *call, in *clb.DescribeTargetsRequest) (*clb.DescribeTarg
 		if !l.selected(in.ListenerIds, in.Protocol, in.Port) {
 			continue
 		}
-		b := &clb.ListenerBackend{ListenerId: &l.id, Protocol: &l.protocol, Port: &l.port, EndPort: new(int64(0))}
+		b := &clb.ListenerBackend{ListenerId: &l.id, Protocol: &l.protocol, Port: &l.port, EndPort: new(l.endPort)}
 		if layer7(l.protocol) {
 			b.Rules = []*clb.RuleTargets{}
 			for _, r := range l.rules {

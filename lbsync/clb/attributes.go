@@ -80,7 +80,7 @@ func (c *Client) ModifyLoadBalancer(ctx context.Context, to lbsync.InstanceChang
 		part := parts[0]
 		parts = parts[1:]
 		err := c.setAttributes(ctx, to.To, part)
-		if lbsync.Refusable(err) && len(part) > 1 {
+		if refusesAttributes(err) && len(part) > 1 {
 			parts = slices.Collect(slices.Chunk(part, 1))
 			continue
 		}
@@ -99,9 +99,15 @@ func (c *Client) bindGroups(ctx context.Context, lb string, groups []string) err
 	return err
 }
 
+// refusesAttributes reports whether an error is about attributes that were asked for. A conflict is not: somebody else changed
+// the same thing at the same time, and it is read and tried again.
+func refusesAttributes(err error) bool {
+	return lbsync.Refusable(err) && lbsync.KindOf(err) != lbsync.Conflict
+}
+
 // leaveOut notes an attribute that is refused for good and returns any other error.
 func leaveOut(refused *lbsync.Refusals, to lbsync.Instance, name lbsync.Attribute, err error) error {
-	if err == nil || !lbsync.Refusable(err) {
+	if err == nil || !refusesAttributes(err) {
 		return err
 	}
 	*refused = append(*refused, lbsync.Refusal{Attribute: name, Value: to.Text(name), Err: err})

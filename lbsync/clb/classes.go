@@ -45,7 +45,7 @@ var classes = [...]ClassRow{
 	{"gone", "不存在", lbsync.NotFound, "What the request names does not exist.", "请求中指定的资源不存在。",
 		"In a deletion it is success. Otherwise the CLB is read and planned anew at once, and then with pauses of 1 s … 5 min.", "删除时视为成功。其他情况立即重新读取并重新计划，之后间隔 1 秒～5 分钟。"},
 	{"conflict", "冲突", lbsync.Conflict, "The port, target or token is taken, or there already.", "端口、后端或令牌已被占用或已存在。",
-		"As gone.", "同“不存在”。"},
+		"As gone. What conflicts at one listener or target holds up no other.", "同“不存在”。单个监听器或后端的冲突不影响其他部分。"},
 	{"permanent", "永久错误", lbsync.Invalid, "The request is wrong, and will be until the Service or the cloud config changes.", "请求有误，在 Service 或云配置修改之前不会成功。",
 		"At a change of the Service at once, otherwise about every 10 min. What is wrong with one listener or target holds up no other.", "Service 修改后立即重试，否则约每 10 分钟一次。单个监听器或后端的错误不影响其他部分。"},
 	{"quota", "配额", lbsync.Quota, "A limit of the account is reached.", "达到账号的配额限制。",

@@ -76,6 +76,7 @@ func (c Code) Name(chinese bool) string {
 var quote = map[any]string{
 	saysBusy:    `"not in normal state", "tasks are being processed"`,
 	saysGone:    `"LB not exist", "listener … does not exist"`,
+	saysTaken:   `"port … is in use"`,
 	saysArrears: `"insufficient balance"`,
 	saysQuota:   `"quota"`,
 }

@@ -10,6 +10,7 @@ var (
 	saysBusy    = regexp.MustCompile(`(?i)not in normal (des)?state|your task is working|tasks? (are|is) being processed|正在(操作|处理|执行)`)
 	saysGone    = regexp.MustCompile(`(?i)\b(lb|load ?balancers?|listeners?|instances?|targets?)(\W+[\w-]+){0,3}\W+((do|does|is|are) )?not (exist|found)|(负载均衡|监听器|实例|后端)[^，。]{0,40}不存在`)
 	saysQuota   = regexp.MustCompile(`(?i)\bquota\b|配额`)
+	saysTaken   = regexp.MustCompile(`(?i)\bports?\b[^.]{0,60}\b(in use|occupied|conflicts?)\b|端口[^，。]{0,40}(占用|冲突)`)
 	saysArrears = regexp.MustCompile(`(?i)insufficient balance|in arrears|欠费|余额不足`)
 )
 
@@ -26,6 +27,7 @@ var (
 	rowRights  = Code{Class: ClassCredentials, TKE: "E4001", Means: "the account or role in use may not do this", MeansZH: "所用账号或角色没有该权限", Do: "grant this action in CAM", DoZH: "在 CAM 中授予该操作的权限"}
 	rowGone    = Code{Class: ClassGone, Means: "the resource is gone", MeansZH: "资源已不存在"}
 	rowQuota   = Code{Class: ClassQuota, Means: "a quota is used up", MeansZH: "配额已用尽", Do: "see DescribeQuota, and ask for more in the console", DoZH: "查看 DescribeQuota，并在控制台申请提高配额"}
+	rowTaken   = Code{Class: ClassConflict, TKE: "E4014", Means: "the port is taken by another listener of this CLB", MeansZH: "该端口已被此 CLB 的其他监听器占用", Do: "delete that listener, or use another port", DoZH: "删除该监听器，或换用其他端口"}
 	rowFilter  = Code{Class: ClassPermanent, Means: "CLB does not take a filter of the request", MeansZH: "查询条件有误", Do: "report it: it is a fault of this program", DoZH: "请反馈：这是程序缺陷"}
 )
 
@@ -93,8 +95,7 @@ var codes = []Code{
 		Means: "the security group is gone", MeansZH: "安全组已不存在"},
 	rowGone.as("ResourceNotFound"),
 
-	{Code: "InvalidParameter.PortCheckFailed", Class: ClassConflict, TKE: "E4014",
-		Means: "the port is taken by another listener of this CLB", MeansZH: "该端口已被此 CLB 的其他监听器占用", Do: "delete that listener, or use another port", DoZH: "删除该监听器，或换用其他端口"},
+	rowTaken.as("InvalidParameter.PortCheckFailed"),
 	{Code: "InvalidParameter.RewriteAlreadyExist", Class: ClassConflict,
 		Means: "the rule has a redirection already", MeansZH: "转发规则已有重定向"},
 	{Code: "InvalidParameterValue.Duplicate", Class: ClassConflict, TKE: "E4036",
@@ -126,6 +127,7 @@ var codes = []Code{
 
 	rowBusy.said(saysBusy),
 	rowGone.said(saysGone),
+	rowTaken.said(saysTaken),
 	rowArrears.said(saysArrears),
 	rowQuota.said(saysQuota),
 

@@ -31,6 +31,8 @@ func TestClassify(t *testing.T) {
 		{"the listener is gone", "InvalidParameter.ListenerIdNotFound", "", lbsync.NotFound},
 		{"the instance is gone", "InvalidInstanceId.NotFound", "", lbsync.NotFound},
 		{"the port is taken", "InvalidParameter.PortCheckFailed", "", lbsync.Conflict},
+		{"the port is taken, by the message", "FailedOperation", "The port 80/TCP is in use by the listener lbl-1.", lbsync.Conflict},
+		{"the port is taken, in Chinese", "InvalidParameter", "端口 80 已被占用", lbsync.Conflict},
 		{"the target is there already", "InvalidParameterValue.Duplicate", "", lbsync.Conflict},
 		{"a wrong value", "InvalidParameterValue.Range", "", lbsync.Invalid},
 		{"a wrong value, without sub-code", "InvalidParameter", "HealthCheck.HttpCheckDomain can't be None", lbsync.Invalid},

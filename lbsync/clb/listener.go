@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -333,6 +334,9 @@ func listener(l *clbapi.Listener) lbsync.Listener {
 		SNI:           deref(l.SniSwitch) == 1,
 		KeepAlive:     deref(l.KeepaliveEnable) == 1,
 		Certificate:   certificateOf(l.Certificate),
+	}
+	if end := deref(l.EndPort); end > int64(out.Port) && end <= math.MaxUint16 {
+		out.EndPort = uint16(end)
 	}
 	if !layer7(out.Protocol) {
 		out.Check = check(l.HealthCheck, out.ListenerKey)

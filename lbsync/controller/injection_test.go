@@ -272,6 +272,7 @@ func injected() map[string]string {
 	// What the message alone tells.
 	out["FailedOperation#busy"] = "Loadbalancer(lb-x) is not in normal desState, maybe some tasks are being processed, please try later."
 	out["InvalidParameter#gone"] = "LB not exist"
+	out["FailedOperation#taken"] = "The port 80/TCP is in use by the listener lbl-1"
 	out["FailedOperation#arrears"] = "Insufficient balance"
 	out["FailedOperation#quota"] = "The quota is used up"
 	return out

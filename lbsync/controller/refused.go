@@ -18,13 +18,20 @@ type refused struct {
 }
 
 // leftOut returns what is not to be asked for now, out of what desired asks for, and a Skip for each refusal,
-// also for one that is due for another try. What nobody asks for any more is forgotten.
+// also for one that is due for another try. What nobody asks for any more is forgotten. Of a conflict nobody is told before it
+// was there twice: what was known of the CLB may have been wrong.
 func (r *state) leftOut(actual, desired lbsync.LoadBalancer, now time.Time) (out lbsync.Refusals, skips []lbsync.Skip) {
 	r.refused = slices.DeleteFunc(r.refused, func(one refused) bool {
 		if !one.Of(actual, desired) {
 			return true
 		}
-		skips = append(skips, one.Skip())
+		if lbsync.KindOf(one.Err) != lbsync.Conflict || !passing(one.Err, one.failures) {
+			skip := one.Skip()
+			if r.seats != nil {
+				skip.Service = one.Whose(actual, desired)
+			}
+			skips = append(skips, skip)
+		}
 		if now.Before(one.again) {
 			out = append(out, one.Refusal)
 		}
@@ -48,7 +55,11 @@ func (r *state) refuse(more lbsync.Refusals, now time.Time, verify time.Duration
 		}
 		r.refused[i].Refusal = one
 		r.refused[i].failures++
-		_, again := retry(lbsync.KindOf(one.Err), r.refused[i].failures, verify)
+		kind := lbsync.KindOf(one.Err)
+		if kind == lbsync.Conflict && r.refused[i].failures == 1 {
+			r.verify = time.Time{} // Something is there that was not known.
+		}
+		_, again := retry(kind, r.refused[i].failures, verify)
 		r.refused[i].again = now.Add(again)
 	}
 }

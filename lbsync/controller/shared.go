@@ -247,9 +247,6 @@ func (s *sharing) pursue(ctx context.Context, begun time.Time) error {
 		s.desired = s.snap.Keep(actual, s.desired)
 	}
 	leftOut, refusals := r.leftOut(actual, s.desired, begun)
-	for i := range refusals {
-		refusals[i].Service = r.refused[i].Whose(actual, s.desired)
-	}
 	s.skips = append(s.skips, refusals...)
 	s.desired = leftOut.Without(actual, s.desired)
 	desired, tolerance := lbsync.Tolerate(actual, s.desired, r.tolerance)
