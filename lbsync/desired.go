@@ -62,6 +62,8 @@ func Desired(s Snapshot) (LoadBalancer, []Skip) {
 		default:
 			uses = true
 			skips = append(skips, of(svc, append(s.service(&p.lb, svc, hosts), s.adoption(svc)...))...)
+			p.lb.AccessInDoubt = s.accessInDoubt(svc)
+			p.lb = p.lb.opensNothing(s.Actual)
 		}
 		parts = append(parts, p)
 	}
@@ -69,7 +71,12 @@ func Desired(s Snapshot) (LoadBalancer, []Skip) {
 		skips = append(skips, s.share(&lb, parts)...)
 		lb.Instance.UsedBy = s.usedBy(lb, uses)
 	}
-	if lb.Present && first.Options.ExistingID == "" {
+	switch doubt := s.accessInDoubt(first); {
+	case !lb.Present || s.theirs(first):
+	case doubt && s.CLB != nil:
+		lb.AccessInDoubt = true
+		lb.Instance.Access, lb.Instance.SecurityGroups, lb.Instance.PassToTarget = nil, nil, nil
+	default:
 		ranges, _ := SourceRanges(first)
 		lb.Instance.Access = access(ranges, lb.Listeners)
 	}
@@ -79,7 +86,7 @@ func Desired(s Snapshot) (LoadBalancer, []Skip) {
 // service adds what one Service asks for to lb.
 func (s Snapshot) service(lb *LoadBalancer, svc Service, hosts *Hosts) []Skip {
 	ranges, wrong := SourceRanges(svc)
-	skips := append(manifestSkips(svc), rangeSkips(svc, ranges, wrong)...)
+	skips := append(manifestSkips(svc, s.served(svc)), rangeSkips(svc, ranges, wrong, s.served(svc), s.theirs(svc))...)
 	skips = append(skips, svc.Config.skips()...)
 	skips = append(skips, s.bandwidthSkips(svc)...)
 	skips = append(skips, familySkips(svc, s.CLB)...)
@@ -140,18 +147,43 @@ func (l LoadBalancer) taken(by Listener) (Listener, bool) {
 	return Listener{}, false
 }
 
-// manifestSkips returns what is wrong with the Service as a whole.
-func manifestSkips(svc Service) []Skip {
-	skips := handsOff(svc)
-	warn := func(object string, reason Reason, blocking bool, format string, args ...any) {
-		skips = append(skips, Skip{Object: object, Reason: reason, Warning: true, Blocking: blocking, Message: fmt.Sprintf(format, args...)})
+// served reports whether there is a CLB that serves the Service. What is wrong with the annotations that say which CLB to make is
+// no reason then to leave its targets as they are while its pods move on.
+func (s Snapshot) served(svc Service) bool {
+	if s.Existing != "" {
+		return s.Actual.Has(svc.UID)
 	}
+	return s.CLB != nil
+}
+
+// theirs reports whether the Service's CLB is, or is to be, one that somebody made.
+func (s Snapshot) theirs(svc Service) bool {
+	return s.Existing != "" || svc.Options.ExistingID != "" && s.CLB == nil
+}
+
+// What is left as it is where an annotation cannot be followed.
+const (
+	leavesAll   = "nothing is created or changed for the Service until it is mended"
+	leavesCLB   = "the CLB stays as it is, and its listeners and targets go on"
+	leavesDoors = "the CLB lets in whom it let in before, and no port is opened that is not open yet, until it is mended; everything else goes on"
+)
+
+// manifestSkips returns what is wrong with the Service as a whole; served: see Snapshot.served.
+func manifestSkips(svc Service, served bool) []Skip {
+	skips := handsOff(svc)
 	for _, p := range svc.Problems {
+		skip := Skip{Object: "annotation " + p.Name, Reason: BadAnnotation, Warning: true, Blocking: p.Blocking, Creation: p.Creation || restricts(p)}
 		effect := "it has no effect"
-		if p.Blocking {
-			effect = "nothing is created or changed for the Service until it is mended"
+		switch {
+		case p.Blocking && served && restricts(p):
+			effect, skip.Blocking = leavesDoors, false
+		case p.Blocking && served && p.Creation:
+			effect, skip.Blocking = leavesCLB, false
+		case p.Blocking:
+			effect = leavesAll
 		}
-		warn("annotation "+p.Name, BadAnnotation, p.Blocking, "Annotation %s has the value %q: %s; %s", p.Name, p.Value, p.Reason, effect)
+		skip.Message = fmt.Sprintf("Annotation %s has the value %q: %s; %s", p.Name, p.Value, p.Reason, effect)
+		skips = append(skips, skip)
 	}
 	return skips
 }

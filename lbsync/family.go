@@ -83,7 +83,7 @@ func familySkips(svc Service, clb *Instance) []Skip {
 	families, v := svc.Spec.IPFamilies, svc.IPVersion(clb)
 	want := v.ipFamily()
 	skip := func(reason Reason, blocking bool, format string, args ...any) []Skip {
-		return []Skip{{Object: "spec.ipFamilies", Reason: reason, Warning: true, Blocking: blocking, Message: fmt.Sprintf(format, args...)}}
+		return []Skip{{Object: "spec.ipFamilies", Reason: reason, Warning: true, Blocking: blocking, Creation: clb == nil, Message: fmt.Sprintf(format, args...)}}
 	}
 	o := svc.Options
 	switch {

@@ -240,7 +240,7 @@ func diffAttributes(actual, desired Instance) *InstanceChange {
 
 // instance returns the CLB that is to be created for a Service, or what it is to become.
 func (s Snapshot) instance(svc Service) (Instance, []Skip) {
-	o := svc.Options
+	o := s.asMade(svc)
 	i := Instance{
 		Name:     instanceName(s.Settings.ClusterID, svc.Service),
 		Internal: o.SubnetID != "",
@@ -252,6 +252,7 @@ func (s Snapshot) instance(svc Service) (Instance, []Skip) {
 	if o.CrossRegion != "" && o.CrossVPC == "" {
 		i.VPCID = "" // The cluster's is in another region.
 	}
+	i = s.placed(svc, i)
 	var skips []Skip
 	i.Order, skips = order(o)
 	i.Order, i.Ordered = svc.ordered(i.Order), o.Ordered
@@ -271,6 +272,35 @@ func (s Snapshot) internal(svc Service) bool {
 		return s.CLB.Internal
 	}
 	return svc.Options.SubnetID != ""
+}
+
+// asMade returns the options of a Service in which parameters that cannot be read are those that its CLB was ordered with.
+func (s Snapshot) asMade(svc Service) annotation.Options {
+	o := svc.Options
+	if s.CLB != nil && o.Ordered != nil && annotation.Unfollowed(svc.Problems, annotation.CreateParams) {
+		ordered := *o.Ordered
+		ordered.LoadBalancerPassToTarget, ordered.SnatPro = nil, nil // These are changed in place, and stay as they are.
+		o.Create = &ordered
+	}
+	return o
+}
+
+// placed returns the CLB where the one is that there is, as far as the annotations that say so cannot be followed. To say that the
+// manifest asks for another place would be wrong.
+func (s Snapshot) placed(svc Service, i Instance) Instance {
+	if s.CLB == nil {
+		return i
+	}
+	if annotation.Unfollowed(svc.Problems, annotation.InternalSubnet) {
+		i.Internal, i.SubnetID = s.CLB.Internal, s.CLB.SubnetID
+	}
+	if annotation.Unfollowed(svc.Problems, annotation.CrossRegion) {
+		i.Region, i.VPCID = s.CLB.Region, s.CLB.VPCID
+	}
+	if annotation.Unfollowed(svc.Problems, annotation.CrossVPC) {
+		i.VPCID = s.CLB.VPCID
+	}
+	return i
 }
 
 // Kept returns a Skip if a Service that has a CLB of its own names one that somebody made.

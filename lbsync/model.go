@@ -145,6 +145,8 @@ type LoadBalancer struct {
 	TargetQuota int
 	// Waiting (desired only) holds the listeners and rules whose certificate is not known: Complete keeps what is there.
 	Waiting map[ListenerKey]bool
+	// AccessInDoubt (desired only): who may connect is said in a way that cannot be followed. Complete opens no port that is not open.
+	AccessInDoubt bool
 	// RemovalAllowed (desired only) is a person's word that doubtful targets may go.
 	RemovalAllowed bool
 	// Released (desired only) holds the listeners for which alone it is given.

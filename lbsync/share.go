@@ -17,7 +17,9 @@ import (
 // stays reports whether the listeners of a Service stay as they are on a CLB that others share, and why: one Service that
 // is to be mended, or wants to be left alone, must not cost the others anything, nor lose what it has.
 func (s Snapshot) stays(svc Service) ([]Skip, bool) {
-	skips := append(manifestSkips(svc), s.adoption(svc)...)
+	ranges, wrong := SourceRanges(svc)
+	skips := append(manifestSkips(svc, s.served(svc)), rangeSkips(svc, ranges, wrong, s.served(svc), s.theirs(svc))...)
+	skips = append(skips, s.adoption(svc)...)
 	return of(svc, skips), Blocked(skips) || svc.Options.PlanOnly
 }
 
@@ -63,9 +65,9 @@ func (s Snapshot) adoption(svc Service) []Skip {
 	case i.Tags[TagCluster] != "" && i.Tags[TagCluster] != s.Settings.ClusterID:
 		skip(OtherCluster, true, "is used by the cluster %s, as its tag %s says (E4013 in TKE), and this is %s; name another CLB, or take the tag off if that cluster is gone", i.Tags[TagCluster], TagCluster, s.Settings.ClusterID)
 	case svc.Options.CrossVPC != "" && svc.Options.CrossVPC != i.VPCID:
-		skip(OtherVPC, true, "is in %s, not in %s, as the annotation %s says; mend it", i.VPCID, svc.Options.CrossVPC, annotation.CrossVPC)
+		skip(OtherVPC, !s.served(svc), "is in %s, not in %s, as the annotation %s says; mend it", i.VPCID, svc.Options.CrossVPC, annotation.CrossVPC)
 	case svc.Options.CrossVPC == "" && svc.Options.CrossRegion == "" && i.VPCID != s.Settings.VPCID:
-		skip(OtherVPC, true, "is in %s, and the cluster in %s, whose nodes it does not reach; name a CLB of that VPC, or set %s to bind the nodes through CCN", i.VPCID, s.Settings.VPCID, annotation.CrossVPC)
+		skip(OtherVPC, !s.served(svc), "is in %s, and the cluster in %s, whose nodes it does not reach; name a CLB of that VPC, or set %s to bind the nodes through CCN", i.VPCID, s.Settings.VPCID, annotation.CrossVPC)
 	}
 	return skips
 }

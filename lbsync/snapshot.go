@@ -225,6 +225,7 @@ type Skip struct {
 	Message  string // for people: what, why, and what would be right
 	Warning  bool   // the author of the Service has to know: an Event of type Warning
 	Blocking bool   // nothing may be changed for this Service until it is mended
+	Creation bool   // with Blocking: as long as there is no CLB that serves the Service
 }
 
 // Blocked reports whether one of the skips forbids any change.
@@ -235,6 +236,17 @@ func Blocked(skips []Skip) bool {
 		}
 	}
 	return false
+}
+
+// BlockedForNow reports whether what blocks the skips may all be about the creation of a CLB, so that it has to be known whether
+// there is one already.
+func BlockedForNow(skips []Skip) bool {
+	for _, s := range skips {
+		if s.Blocking && !s.Creation {
+			return false
+		}
+	}
+	return Blocked(skips)
 }
 
 // Wants reports whether a CLB of ours should serve the Service.

@@ -131,23 +131,59 @@ func access(ranges []netip.Prefix, listeners map[ListenerKey]Listener) []AccessR
 	return rules
 }
 
+// restricts reports whether an annotation that cannot be followed says who may use the Service.
+func restricts(p annotation.Problem) bool {
+	return p.Blocking && (p.Name == annotation.SecurityGroups || p.Name == annotation.SourceRanges)
+}
+
+// accessInDoubt reports whether it cannot be said who may use the Service.
+func (s Snapshot) accessInDoubt(svc Service) bool {
+	ranges, wrong := SourceRanges(svc)
+	return slices.ContainsFunc(svc.Problems, restricts) || len(rangeSkips(svc, ranges, wrong, true, s.theirs(svc))) > 0
+}
+
+// opensNothing returns desired, where it is in doubt who may connect, without the listeners whose port is not open in actual.
+func (l LoadBalancer) opensNothing(actual LoadBalancer) LoadBalancer {
+	if !l.AccessInDoubt {
+		return l
+	}
+	open := map[ListenerKey]bool{}
+	for k, have := range actual.Listeners {
+		if have.Ours() {
+			open[k.port()] = true
+		}
+	}
+	out := l.Clone()
+	for _, k := range sortedListeners(l.Listeners) {
+		if !open[k.port()] {
+			out.remove(k)
+		}
+	}
+	return out
+}
+
 // rangeSkips returns why the ranges of a Service cannot be kept. A CLB that lets everybody in is not what a list of
-// ranges asks for, so there is none at all then.
-func rangeSkips(svc Service, ranges []netip.Prefix, wrong []string) []Skip {
+// ranges asks for, so there is none at all then; and where one serves already, it lets in whom it let in before. theirs: it is
+// a CLB that somebody made.
+func rangeSkips(svc Service, ranges []netip.Prefix, wrong []string, served, theirs bool) []Skip {
 	object, field := "spec.loadBalancerSourceRanges", "spec.loadBalancerSourceRanges"
 	if len(svc.Spec.LoadBalancerSourceRanges) == 0 {
 		object, field = "annotation "+annotation.SourceRanges, "annotation "+annotation.SourceRanges
 	}
 	skip := func(format string, args ...any) []Skip {
-		return []Skip{{Object: object, Reason: RangesRefused, Warning: true, Blocking: true, Message: field + " " + fmt.Sprintf(format, args...)}}
+		message := field + " " + fmt.Sprintf(format, args...) + "; " + leavesAll
+		if served {
+			message = field + " " + fmt.Sprintf(format, args...) + "; " + leavesDoors
+		}
+		return []Skip{{Object: object, Reason: RangesRefused, Warning: true, Blocking: !served, Creation: true, Message: message}}
 	}
 	const instead = "restrict the addresses in a NetworkPolicy or the nodes' security group"
 	switch {
 	case len(wrong) > 0:
-		return skip("has %q, which is no range of addresses like 10.0.0.0/8 or 2001:db8::/32; nothing is created or changed for the Service until it is mended", wrong)
+		return skip("has %q, which is no range of addresses like 10.0.0.0/8 or 2001:db8::/32", wrong)
 	case len(ranges) == 0:
 		return nil
-	case svc.Options.ExistingID != "":
+	case theirs:
 		return skip("cannot be kept: CLB %s was made by somebody else, whose security groups are not changed here, and may serve others; bind a security group to it in the console, or %s, and remove the ranges", svc.Options.ExistingID, instead)
 	case len(svc.Options.SecurityGroups) > 0:
 		return skip("does not go together with the annotation %s: CLB lets in what any of its groups lets in; put the ranges into one of these groups, or remove the annotation", annotation.SecurityGroups)

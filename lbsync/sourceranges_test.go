@@ -108,7 +108,7 @@ func TestRangesThatCannotBeKeptStopTheService(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			svc := Service{Service: &corev1.Service{Spec: corev1.ServiceSpec{LoadBalancerSourceRanges: test.ranges}}, Options: test.options}
 			ranges, wrong := SourceRanges(svc)
-			skips := rangeSkips(svc, ranges, wrong)
+			skips := rangeSkips(svc, ranges, wrong, false, test.options.ExistingID != "")
 			if test.want == "" && len(skips) == 0 {
 				return
 			}

@@ -14,10 +14,10 @@ func Markdown() string {
 	return page("# Service annotations", "The value is always a string. An annotation that cannot be followed gets a Warning Event on the Service that names it; it costs only what it says, unless the table says that it stops the Service.",
 		[]string{"Annotation", "Value", "Default", "What it does"}, "## Annotations of Pods", "## Known from TKE and not possible", []string{"Annotation", "What it does in TKE", "Why not, and what happens here"},
 		func(k Key) string {
-			return k.Doc + either(len(k.Excludes) > 0, " Not together with "+names(k.Excludes, " or ")+either(k.Yields, ", beside which it is ignored")+".") + either(k.Since != "", " TKE has it since "+k.Since+".") + either(k.Fixed, " Read when the CLB is created; later changes get an Event.") + either(k.ReadOnly, " Written by the controller.") + either(k.Blocking, " A wrong value stops the Service.")
+			return k.Doc + either(len(k.Excludes) > 0, " Not together with "+names(k.Excludes, " or ")+either(k.Yields, ", beside which it is ignored")+".") + either(k.Since != "", " TKE has it since "+k.Since+".") + either(k.Fixed, " Read when the CLB is created; later changes get an Event.") + either(k.ReadOnly, " Written by the controller.") + k.wrong()
 		},
 		func(k Key) []string {
-			return []string{k.Doc, sentence(k.Refused) + either(k.Blocking, " It stops the Service.")}
+			return []string{k.Doc, sentence(k.Refused) + either(k.Blocking, " No CLB is made for the Service; one that is there goes on as it is.")}
 		})
 }
 
@@ -26,12 +26,40 @@ func MarkdownZH() string {
 	return page("# Service 注解", "注解的值都是字符串。无法执行的注解会在 Service 上产生指明该注解的 Warning 事件；除表中注明会暂停整个 Service 的以外，其影响仅限于该注解本身。",
 		[]string{"注解", "取值", "默认值", "作用"}, "## Pod 注解", "## TKE 中有、此处无法实现的注解", []string{"注解", "在 TKE 中的作用", "原因和此处的处理"},
 		func(k Key) string {
-			return k.DocZH + either(len(k.Excludes) > 0, "不能与 "+names(k.Excludes, "、")+" 同用"+either(k.Yields, "，同时设置时忽略本注解")+"。") + either(k.Since != "", "TKE 自 "+k.Since+" 起支持。") + either(k.Fixed, "仅在创建 CLB 时读取，之后的修改会产生事件。") + either(k.ReadOnly, "由控制器写入。") + either(k.Blocking, "取值错误会暂停该 Service。")
+			return k.DocZH + either(len(k.Excludes) > 0, "不能与 "+names(k.Excludes, "、")+" 同用"+either(k.Yields, "，同时设置时忽略本注解")+"。") + either(k.Since != "", "TKE 自 "+k.Since+" 起支持。") + either(k.Fixed, "仅在创建 CLB 时读取，之后的修改会产生事件。") + either(k.ReadOnly, "由控制器写入。") + k.wrongZH()
 		},
 		func(k Key) []string {
 			return []string{k.DocZH, k.RefusedZH}
 		})
 }
+
+// wrong says what becomes of a Service with a wrong value, where that is more than a default.
+func (k *Key) wrong() string {
+	switch {
+	case !k.Blocking:
+		return ""
+	case k.creation():
+		return " With a wrong value no CLB is made; one that is there goes on as it is."
+	case k.restricts():
+		return " With a wrong value no CLB is made; one that is there lets in whom it let in before, and opens no port that is not open yet."
+	}
+	return " A wrong value stops the Service."
+}
+
+func (k *Key) wrongZH() string {
+	switch {
+	case !k.Blocking:
+		return ""
+	case k.creation():
+		return "取值错误时不创建 CLB；已有的 CLB 保持原样，继续工作。"
+	case k.restricts():
+		return "取值错误时不创建 CLB；已有的 CLB 保持原有放通范围，不开放新端口，其余照常。"
+	}
+	return "取值错误会暂停该 Service。"
+}
+
+// restricts reports whether the annotation says who may use the Service.
+func (k *Key) restricts() bool { return k.Name == SecurityGroups || k.Name == SourceRanges }
 
 func names(list []string, separator string) string {
 	return "`" + strings.Join(list, "`"+separator+"`") + "`"

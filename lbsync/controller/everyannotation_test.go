@@ -275,9 +275,17 @@ func (l *tried) live() {
 	l.give(late, l.bad)
 	l.becomes("a bad value", late, l.spoilt)
 	l.says("a bad value", late, l.name, fmt.Sprintf("%q", l.bad), l.right)
-	if l.key().Blocking {
+	switch {
+	case l.name == annotation.TKEMode || l.name == annotation.Mode: // Its author wants it to be left alone, one way or another.
 		l.want("nothing changes while the value is bad", l.served(late), served)
-	} else {
+		l.want("nor when a node goes", l.without3(late), served)
+	case l.key().Blocking:
+		l.want("nothing changes while the value is bad", l.served(late), served)
+		if now := l.without3(late); strings.Count(now, "=") >= strings.Count(served, "=") {
+			l.Errorf("when a node goes while the value is bad, the CLB has %q still, and had %q", now, served)
+		}
+		l.want("when it is back", l.served(late), served)
+	default:
 		l.want("a bad value costs nothing else", anyPort.ReplaceAllString(l.served(late), ":80"), plain)
 	}
 	l.give(early, "")
@@ -292,6 +300,22 @@ func (l *tried) live() {
 		l.want("the CLB of the other is the same", l.id(late), ids[late])
 	}
 	l.end()
+}
+
+// without3 takes a node away for a while, and returns what is served then.
+func (l *tried) without3(service string) string {
+	l.Helper()
+	node := kubetest.Node(3)
+	object, err := l.client.Tracker().Get(resourceOf(node), "", node.Name)
+	if err != nil {
+		l.Fatal(err)
+	}
+	l.remove(node)
+	l.pass(3 * time.Minute)
+	served := l.served(service)
+	l.put(object)
+	l.pass(3 * time.Minute)
+	return served
 }
 
 // anyPort is the port of a listener; Services that share a CLB have others.

@@ -78,7 +78,7 @@ func TestFailuresStandInAConditionUntilTheyAreOver(t *testing.T) {
 		w.pass(10 * time.Minute)
 		w.want("mended", w.condition("web", lbsync.ConditionSynced), "True InSync")
 
-		w.edit("web", kubetest.Annotation(annotation.InternalSubnet, "no subnet"))
+		w.edit("web", kubetest.Annotation(annotation.TKEMode, "skp"))
 		w.pass(2 * turnPause)
 		w.want("a manifest that stops the Service", w.condition("web", lbsync.ConditionSynced), "False BadAnnotation")
 		w.want("what was known stays", w.condition("web", lbsync.ConditionDraining), "False NoTargetDrains")

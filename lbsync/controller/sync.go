@@ -154,7 +154,7 @@ func (c *Controller) look(ctx context.Context, r *state, svc *corev1.Service, no
 	f.PlanOnly = f.Options.PlanOnly
 	f.Desired, f.Skips = lbsync.Desired(snap)
 	f.Sections = snap.Sections(snap.Services[0])
-	if lbsync.Blocked(f.Skips) {
+	if lbsync.Blocked(f.Skips) && !(lbsync.BlockedForNow(f.Skips) && snap.CLB == nil && hasFinalizer(svc)) {
 		c.report(ctx, r.seat, f.Skips)
 		return f
 	}
@@ -173,6 +173,10 @@ func (c *Controller) look(ctx context.Context, r *state, svc *corev1.Service, no
 			c.report(ctx, r.seat, f.Skips)
 			return f
 		}
+	}
+	if lbsync.Blocked(f.Skips) { // There is no CLB that could go on as it is.
+		c.report(ctx, r.seat, f.Skips)
+		return f
 	}
 	f.Desired = lbsync.Complete(f.Actual, f.Desired)
 	if f.Options.ExistingID == "" { // else Kept says it: what a new one would be like is asked for by nobody
