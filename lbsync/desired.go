@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/clbsync/clbsync/lbsync/annotation"
 )
 
 const nameMax = 80
@@ -63,7 +65,7 @@ func Desired(s Snapshot) (LoadBalancer, []Skip) {
 			uses = true
 			skips = append(skips, of(svc, append(s.service(&p.lb, svc, hosts), s.adoption(svc)...))...)
 			p.lb.AccessInDoubt = s.accessInDoubt(svc)
-			p.lb = p.lb.opensNothing(s.Actual)
+			p.lb = p.lb.keepUnclear(s.Actual).opensNothing(s.Actual)
 		}
 		parts = append(parts, p)
 	}
@@ -78,7 +80,7 @@ func Desired(s Snapshot) (LoadBalancer, []Skip) {
 		lb.Instance.Access, lb.Instance.SecurityGroups, lb.Instance.PassToTarget = nil, nil, nil
 	default:
 		ranges, _ := SourceRanges(first)
-		lb.Instance.Access = access(ranges, lb.Listeners)
+		lb.Instance.Access = access(ranges, lb.Listeners, lb.Unclear)
 	}
 	return lb, skips
 }
@@ -100,6 +102,10 @@ func (s Snapshot) service(lb *LoadBalancer, svc Service, hosts *Hosts) []Skip {
 		skips = append(skips, notSelected...)
 	}
 	for _, port := range svc.Spec.Ports {
+		if svc.Options.ProtocolUnknown(port.Port) {
+			skips = append(skips, s.unclear(lb, svc, port, choice, hosts)...)
+			continue
+		}
 		listeners, portSkips := s.listeners(svc, port)
 		skips = append(skips, portSkips...)
 		for _, listener := range listeners {
@@ -181,6 +187,8 @@ func manifestSkips(svc Service, served bool) []Skip {
 			effect, skip.Blocking = leavesCLB, false
 		case p.Blocking:
 			effect = leavesAll
+		case p.Name == annotation.SpecifyProtocol:
+			effect = "a port of which it cannot be followed keeps the listener that it has, and gets none where there is none"
 		}
 		skip.Message = fmt.Sprintf("Annotation %s has the value %q: %s; %s", p.Name, p.Value, p.Reason, effect)
 		skips = append(skips, skip)

@@ -78,6 +78,9 @@ func (s Snapshot) GateService(svc Service, actual LoadBalancer, unsure bool) Gat
 	}
 	for _, port := range svc.Spec.Ports {
 		listeners, _ := s.listeners(svc, port)
+		if svc.Options.ProtocolUnknown(port.Port) {
+			listeners = desired.at(svc, port)
+		}
 		for _, listener := range listeners {
 			if desired.Listeners[listener.ListenerKey].Name != ListenerName(string(svc.UID)) || listener.Protocol.layer7() && !listener.Rule() {
 				continue // left out, another Service's, or without targets

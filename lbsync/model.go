@@ -145,6 +145,9 @@ type LoadBalancer struct {
 	TargetQuota int
 	// Waiting (desired only) holds the listeners and rules whose certificate is not known: Complete keeps what is there.
 	Waiting map[ListenerKey]bool
+	// Unclear (desired only) holds the listeners that ports may have whose protocol cannot be read, with what each would be bound to.
+	// Complete keeps those that are there, and makes none.
+	Unclear map[ListenerKey]Unclear
 	// AccessInDoubt (desired only): who may connect is said in a way that cannot be followed. Complete opens no port that is not open.
 	AccessInDoubt bool
 	// RemovalAllowed (desired only) is a person's word that doubtful targets may go.

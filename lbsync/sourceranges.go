@@ -109,13 +109,16 @@ func SourceRanges(svc Service) (ranges []netip.Prefix, wrong []string) {
 
 // access returns the rules that let ranges, and nobody else, reach the listeners; not nil and empty without ranges. Where a
 // group has no room for each port by itself, a range reaches all: on a CLB of ours there is nothing else to reach.
-func access(ranges []netip.Prefix, listeners map[ListenerKey]Listener) []AccessRule {
+func access(ranges []netip.Prefix, listeners map[ListenerKey]Listener, unclear map[ListenerKey]Unclear) []AccessRule {
 	type door struct {
 		protocol Protocol
 		port     uint16
 	}
 	doors := map[door]bool{}
 	for k := range listeners {
+		doors[door{k.Protocol.Transport(), k.Port}] = true
+	}
+	for k := range unclear { // whatever is there
 		doors[door{k.Protocol.Transport(), k.Port}] = true
 	}
 	if len(ranges)*len(doors) > AccessMax {

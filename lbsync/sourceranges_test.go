@@ -74,7 +74,7 @@ func TestAccessIsEachRangeToEachListener(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ranges, _ := SourceRanges(Service{Service: &corev1.Service{Spec: corev1.ServiceSpec{LoadBalancerSourceRanges: test.ranges}}})
-			if got := AccessText(access(ranges, test.listeners)); got != test.want {
+			if got := AccessText(access(ranges, test.listeners, nil)); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
@@ -83,7 +83,7 @@ func TestAccessIsEachRangeToEachListener(t *testing.T) {
 		ranges, _ := SourceRanges(Service{Service: &corev1.Service{Spec: corev1.ServiceSpec{LoadBalancerSourceRanges: rangesOf(60)}}})
 		for ports, want := range map[int]int{1: 60, 2: 60} {
 			keys := []ListenerKey{{Protocol: TCP, Port: 80}, {Protocol: TCP, Port: 443}}[:ports]
-			rules := access(ranges, listenersAt(keys...))
+			rules := access(ranges, listenersAt(keys...), nil)
 			if len(rules) != want || (rules[0].Port == 0) != (ports == 2) {
 				t.Errorf("%d rules for %d ports, the first to %s", len(rules), ports, rules[0].door())
 			}

@@ -52,6 +52,8 @@ type Options struct {
 	ConfigName      string                 // of a TkeServiceConfig in the Service's namespace; empty: none
 	ConfigAuto      bool                   // a TkeServiceConfig is made for the Service
 	Protocols       map[int32]PortProtocol // by port of the Service; a port that is absent has its own protocol
+	BadProtocols    map[int32]bool         // ports of which specify-protocol says something that cannot be followed; nil: none
+	BadProtocol     bool                   // it cannot be read as a whole, so that nobody knows what it says of ports that are not in Protocols
 	Listener        *ListenerParameters    // of all listeners; nil: none
 	PreventLoopback bool                   // probes come from 100.64.0.0/10, so that a node may own the CLB's address
 
@@ -127,6 +129,12 @@ func Parse(annotations map[string]string) (Options, []Problem) {
 		}
 	}
 	return o, problems
+}
+
+// ProtocolUnknown reports whether specify-protocol says of a port what cannot be followed: something else than nothing.
+func (o Options) ProtocolUnknown(port int32) bool {
+	_, known := o.Protocols[port]
+	return !known && (o.BadProtocol || o.BadProtocols[port])
 }
 
 // Home returns the ID of the CLB that somebody made and that a Service belongs to; "" if it is one that is, or will be, made for

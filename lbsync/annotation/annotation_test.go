@@ -91,9 +91,16 @@ func TestParse(t *testing.T) {
 			want: Options{Protocols: map[int32]PortProtocol{443: {Protocols: []string{"HTTPS"}, Hosts: map[string]Host{"*.example.com": {TLS: "cert"}}}, 53: {Protocols: []string{"TCP", "UDP"}}}}},
 		"protocols that one port cannot have": {
 			in:       map[string]string{SpecifyProtocol: `{"0443":{"protocol":["TCP"]},"80":{"protocol":["TCP","HTTP"]},"81":{"protocol":["TCP_SSL"]},"82":{"protocol":["SCTP"]}}`},
+			want:     Options{BadProtocols: map[int32]bool{80: true, 81: true, 82: true}, BadProtocol: true},
 			problems: []string{`"0443" is no port of the Service, 1 to 65535` + "\n" + `port 80: protocol is ["TCP" "HTTP"], but a port has one listener over TCP`}},
 		"a name that stands twice": {
-			in: map[string]string{SpecifyProtocol: `{"80":{"protocol":["TCP"]},"80":{"protocol":["UDP"]}}`}, problems: []string{`"80" stands twice`}},
+			in: map[string]string{SpecifyProtocol: `{"80":{"protocol":["TCP"]},"80":{"protocol":["UDP"]}}`}, want: Options{BadProtocol: true}, problems: []string{`"80" stands twice`}},
+		"one port that is wrong beside one that is right": {
+			in:       map[string]string{SpecifyProtocol: `{"443":{"protocol":["TCP_SSL"],"tls":"cert"},"80":{"protocol":["SCTP"]}}`},
+			want:     Options{Protocols: map[int32]PortProtocol{443: {Protocols: []string{"TCP_SSL"}, TLS: "cert"}}, BadProtocols: map[int32]bool{80: true}},
+			problems: []string{`port 80: protocol "SCTP" is not TCP`}},
+		"protocols that are no JSON": {
+			in: map[string]string{SpecifyProtocol: `{"443":`}, want: Options{BadProtocol: true}, problems: []string{"it ends too early"}},
 		"weights of pods": {
 			in:   map[string]string{RSWeight: `{"groups":[{"key":{"proto":"TCP","port":80},"statefulSets":[{"name":"web","weights":[{"weight":0,"podIndexes":[0]}]}]}]}`},
 			want: Options{PodWeights: &PodWeights{Groups: []WeightGroup{{Key: WeightKey{"TCP", 80}, StatefulSets: []WeightedPodSet{{Name: "web", Weights: []PodWeight{{Weight: new(0), PodIndexes: []int{0}}}}}}}}}},
@@ -251,6 +258,9 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name, value string) {
 		o, accepted := parsed(t, name, value)
 		inBounds(t, o)
+		if name == SpecifyProtocol { // It is the only one that may be wrong in part.
+			o.Protocols, o.BadProtocols, o.BadProtocol = nil, nil, false
+		}
 		if !accepted && !reflect.DeepEqual(o, Options{}) {
 			t.Errorf("%q=%q has a problem, and says %+v all the same", name, value, o)
 		}

@@ -130,10 +130,13 @@ func FuzzSpecifyProtocol(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, value string) {
 		o, ok := parsed(t, SpecifyProtocol, value)
-		if !ok {
-			return
+		if bad := o.BadProtocol || len(o.BadProtocols) > 0; bad == ok {
+			t.Errorf("taken is %v, and something cannot be followed %v", ok, bad)
 		}
 		for port, p := range o.Protocols {
+			if o.ProtocolUnknown(port) || o.BadProtocols[port] {
+				t.Errorf("port %d is wrong and right", port)
+			}
 			tcp, udp := 0, 0
 			for _, name := range p.Protocols {
 				switch {

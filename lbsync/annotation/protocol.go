@@ -35,32 +35,38 @@ var (
 	overUDP = []string{"UDP", "QUIC"}
 )
 
-// protocols reads specify-protocol.
+// protocols reads specify-protocol. An error in what it says of one port costs that port alone; what stands under a name that is no
+// port may be about any.
 func protocols(o *Options, s string) error {
 	raw, err := decode[map[string]PortProtocol](s)
 	if err != nil {
+		o.BadProtocol = true
 		return err
 	}
-	out := map[int32]PortProtocol{}
+	out, bad := map[int32]PortProtocol{}, map[int32]bool{}
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(*raw)) {
 		port, err := strconv.ParseInt(name, 10, 32)
 		if err != nil || port < 1 || port > 65535 || strconv.FormatInt(port, 10) != name {
 			errs = append(errs, fmt.Errorf("%q is no port of the Service, 1 to 65535", name))
+			o.BadProtocol = true
 			continue
 		}
 		p := (*raw)[name]
 		if err := p.check(); err != nil {
 			errs = append(errs, fmt.Errorf("port %s: %w", name, err))
+			bad[int32(port)] = true
 			continue
 		}
 		out[int32(port)] = p
 	}
-	if err := errors.Join(errs...); err != nil {
-		return err
+	if len(out) > 0 {
+		o.Protocols = out
 	}
-	o.Protocols = out
-	return nil
+	if len(bad) > 0 {
+		o.BadProtocols = bad
+	}
+	return errors.Join(errs...)
 }
 
 func (p PortProtocol) check() error {

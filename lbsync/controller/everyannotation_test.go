@@ -41,6 +41,7 @@ type every struct {
 	changed string // of that, with the other value
 	removed string // of that, without any; "": as without, or, of what is taken at creation only, as with
 	added   string // of one that it was added to; "": as with, or, of what is taken at creation only, as without
+	fresh   string // of one that is made with the bad value; "": as without
 	spoilt  string // of that, with the bad value; "": as without, or, where that stops a Service, as it was
 
 	stays [3]string // of what is taken at creation only: parts of the Events when it is added, changed, removed; "": nothing differs
@@ -254,8 +255,10 @@ func (l *tried) live() {
 	if l.key().Blocking {
 		l.want("a bad value stops the Service", l.of(broken) == nil, true)
 	} else {
-		l.becomes("a bad value from the start", broken, l.without)
-		l.want("and costs nothing else", anyPort.ReplaceAllString(l.served(broken), ":80"), plain)
+		l.becomes("a bad value from the start", broken, cmp.Or(l.fresh, l.without))
+		if l.fresh == "" {
+			l.want("and costs nothing else", anyPort.ReplaceAllString(l.served(broken), ":80"), plain)
+		}
 	}
 	l.give(broken, "")
 
@@ -285,6 +288,8 @@ func (l *tried) live() {
 			l.Errorf("when a node goes while the value is bad, the CLB has %q still, and had %q", now, served)
 		}
 		l.want("when it is back", l.served(late), served)
+	case l.fresh != "":
+		l.want("nothing else changes while the value is bad", l.served(late), served)
 	default:
 		l.want("a bad value costs nothing else", anyPort.ReplaceAllString(l.served(late), ":80"), plain)
 	}

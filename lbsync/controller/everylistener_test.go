@@ -48,7 +48,7 @@ const plain = "listener TCP:80 check TCP 5s×3/3"
 func ofListeners() []every {
 	protocol := func(part, value, other, with, changed string) every {
 		return every{name: annotation.SpecifyProtocol, part: part, account: certificates, setup: withConfigs, value: value, other: other, bad: `{"80":{"protocol":["SCTP"]}}`, right: `"SCTP" is not TCP, UDP, TCP_SSL, QUIC, HTTP or HTTPS`,
-			reads: (*tried).listenersOf, without: plain, with: with, changed: changed}
+			reads: (*tried).listenersOf, without: plain, with: with, changed: changed, fresh: "no CLB", spoilt: with}
 	}
 	overUDP := protocol("over UDP", `{"80":{"protocol":["QUIC"],"tls":"cert"}}`, `{"80":{"protocol":["UDP"]}}`, "listener QUIC:80 check none certificate certRSA1", "listener UDP:80 check PING 5s×3/3")
 	overUDP.without, overUDP.mods = "listener UDP:80 check PING 5s×3/3", []func(*corev1.Service){func(s *corev1.Service) { s.Spec.Ports[0].Protocol = corev1.ProtocolUDP }}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -120,6 +121,9 @@ func TestOverTheWireAnnotationsOfListeners(t *testing.T) {
 			{`{"80":{"protocol":["TCP_SSL"],"tls":"expired"}}`, plainTLS, "RefusedByCLB", "has expired"},
 			{`{"80":{"protocol":["UDP"]}}`, plainTCP, "ProtocolImpossible", "asks for UDP on port http"},
 			{`{"80":{"protocol":["SCTP"]}}`, plainTCP, "BadAnnotation", "SCTP"},
+			{`{"80":{"protocol":["TCP_SSL"],"tls":"cert"}}`, plainTLS, "", ""},
+			{`{"80":{"protocol":["TCP_TLS"],"tls":"cert"}}`, plainTLS, "BadAnnotation", "TCP_TLS"},
+			{`{"80":{"protocol":["TCP_SSL"],"tls":"cert"}`, plainTLS, "BadAnnotation", "it ends too early"},
 			{`{"81":{"protocol":["TCP_SSL"],"tls":"cert"}}`, plainTCP, "", ""},
 			{"", plainTCP, "", ""},
 			{`{"80":{"protocol":["TCP_SSL"],"tls":"other"}}`, "+ listener TCP_SSL:80 check TCP 5s×3/3 certificate certRSA2", "ListenerReplaced", "TCP:80"},
@@ -169,6 +173,73 @@ func TestOverTheWireAnnotationsOfListeners(t *testing.T) {
 }
 
 const plainTLS = "+ listener TCP_SSL:80 check TCP 5s×3/3 certificate certRSA1"
+
+// What specify-protocol says wrongly of one port costs that port alone, and no port loses what it speaks: plain TCP in place of HTTPS
+// would show what nobody may read. The targets of all follow their pods, and a port that comes gets no listener.
+func TestOverTheWireAProtocolThatCannotBeReadChangesNoListener(t *testing.T) {
+	const site = `"443":{"protocol":["HTTPS"],"tls":"cert","hosts":{"a.example.com":{}}}`
+	for name, wrong := range map[string]string{
+		"of another port": `{` + site + `,"80":{"protocol":["SCTP"]}}`,
+		"of its own":      `{"443":{"protocol":["HTTPS","SCTP"],"tls":"cert","hosts":{"a.example.com":{}}},"80":{"protocol":["TCP"]}}`,
+		"of both":         `{"443":{"protocol":["HTTPS"]},"80":{"protocol":[]}}`,
+		"a port":          `{"https":{"protocol":["HTTPS"],"tls":"cert","hosts":{"a.example.com":{}}},"80":{"protocol":["TCP"]}}`,
+		"JSON":            `{` + site,
+		"nothing":         "null",
+	} {
+		t.Run(name, func(t *testing.T) {
+			web := onlyBind("web")
+			annotate(annotation.SpecifyProtocol, `{`+site+`,"80":{"protocol":["TCP"]}}`)(web)
+			web.Spec.Ports = append(web.Spec.Ports, corev1.ServicePort{Name: "https", Protocol: corev1.ProtocolTCP, Port: 443, NodePort: 30443})
+			slice := func(nodes ...int) *discoveryv1.EndpointSlice {
+				s := kubetest.Slice("web", at(nodes...)...)
+				s.Ports = append(s.Ports, discoveryv1.EndpointPort{Name: new("https"), Port: new(int32(8443)), Protocol: new(corev1.ProtocolTCP)})
+				return s
+			}
+			w := newWire(t, "SECRETEXAMPLE", web, slice(1), secret("cert", map[string]string{"qcloud_cert_id": "certRSA1"}))
+			w.run()
+			listeners := []string{"+ listener TCP:80 check HTTP:31000/healthz 5s×3/3", "+ listener HTTPS:443 certificate certRSA1", "+ rule HTTPS:443 a.example.com/ check HTTP/ 5s×3/3 codes 15 default"}
+			w.untilListeners(listeners...)
+			targets := func(why, want string) {
+				w.eventually(why, func() bool {
+					state, err := w.sim.State(t.Context())
+					if err != nil || len(state.LoadBalancers) != 1 {
+						return false
+					}
+					var got []string
+					for b := range w.observed(state.LoadBalancers[0].ID).Targets {
+						got = append(got, b.String())
+					}
+					slices.Sort(got)
+					return strings.Join(got, ", ") == want
+				})
+			}
+			targets("it serves", "HTTPS:443 a.example.com/ ins-00000001:30443, TCP:80 ins-00000001:30080")
+			w.edit("web", func(s *corev1.Service) {
+				s.Annotations[annotation.SpecifyProtocol] = wrong
+				s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: "quic", Protocol: corev1.ProtocolUDP, Port: 443, NodePort: 30444})
+			})
+			w.untilEvent("BadAnnotation", "keeps the listener that it has")
+			w.put(slice(2))
+			targets("its pods move", "HTTPS:443 a.example.com/ ins-00000002:30443, TCP:80 ins-00000002:30080")
+			got := w.listeners()
+			if name == "of another port" { // where the new one may be
+				got = slices.DeleteFunc(got, func(l string) bool { return strings.Contains(l, "UDP:443") })
+			}
+			if !slices.Equal(got, listeners) {
+				t.Errorf("the listeners are\n%s", strings.Join(got, "\n"))
+			}
+			calls, err := w.sim.Calls(t.Context(), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range calls {
+				if c.Action == "DeleteLoadBalancerListeners" || c.Action == "DeleteRule" {
+					t.Errorf("%s %s", c.Action, c.Parameters)
+				}
+			}
+		})
+	}
+}
 
 // A change of the object, not of the Service, is applied at once; so is a new Secret.
 func TestOverTheWireRulesFollowTheirConfig(t *testing.T) {
