@@ -83,11 +83,11 @@ func (r Refusal) Of(actual, desired LoadBalancer) bool {
 		l, wanted := desired.Listeners[k]
 		have, there := actual.Listeners[k]
 		_, taken := actual.foreigners().at(k)
-		return wanted && sameSettings(l, r.Listener) && !taken && !(there && sameSettings(have, l))
+		return wanted && sameSettings(l, r.Listener) && !taken && (!there || !sameSettings(have, l))
 	}
 	weight, wanted := desired.Targets[r.Binding]
 	was, there := actual.Targets[r.Binding]
-	return (wanted || there) && !(wanted && there && was == weight)
+	return (wanted || there) && (!wanted || !there || was != weight)
 }
 
 // restricts reports whether the attribute keeps somebody out.

@@ -154,7 +154,8 @@ func (c *Controller) look(ctx context.Context, r *state, svc *corev1.Service, no
 	f.PlanOnly = f.Options.PlanOnly
 	f.Desired, f.Skips = lbsync.Desired(snap)
 	f.Sections = snap.Sections(snap.Services[0])
-	if lbsync.Blocked(f.Skips) && !(lbsync.BlockedForNow(f.Skips) && snap.CLB == nil && hasFinalizer(svc)) {
+	mayServe := lbsync.BlockedForNow(f.Skips) && snap.CLB == nil && hasFinalizer(svc)
+	if lbsync.Blocked(f.Skips) && !mayServe {
 		c.report(ctx, r.seat, f.Skips)
 		return f
 	}
