@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,12 +45,17 @@ func TestOrphansAreReportedAndLeftAlone(t *testing.T) {
 		owned := []lbsync.Owned{own(lbsync.OwnedCLB, "lb-1", "web"), own(lbsync.OwnedCLB, "lb-9", "gone"), own(lbsync.OwnedSecurityGroup, "sg-9", "gone")}
 		var fails error
 		readings := 0
-		w.config.Owned = func(context.Context, string) ([]lbsync.Owned, error) { readings++; return owned, fails }
+		var mu sync.Mutex // of the three
+		locked := func(do func()) { mu.Lock(); defer mu.Unlock(); do() }
+		w.config.Owned = func(context.Context, string) (found []lbsync.Owned, err error) {
+			locked(func() { readings++; found, err = owned, fails })
+			return found, err
+		}
 		w.config.About = &corev1.ObjectReference{Kind: "Lease", Namespace: "kube-system", Name: "leader"}
 		w.run()
 		w.pass(15 * time.Minute)
 		w.want("one reading is no proof", len(w.events("leader")), 0)
-		w.want("readings", readings, 1)
+		locked(func() { w.want("readings", readings, 1) })
 		w.pass(15 * time.Minute)
 		w.want("events", w.events("leader"), []string{"OrphansFound"})
 		for _, part := range []string{"lb-9", "sg-9", "the UID gone", "kubectl clb orphans"} {
@@ -60,10 +67,10 @@ func TestOrphansAreReportedAndLeftAlone(t *testing.T) {
 		w.want("groups without a Service", gauge(w, "clbsync_orphans", "security_group"), 1.0)
 		w.pass(5 * time.Hour)
 		w.want("it is said once", len(w.events("leader")), 1)
-		fails = errors.New("the API is down")
+		locked(func() { fails = errors.New("the API is down") })
 		w.pass(time.Hour)
 		w.want("what cannot be read is as it was", gauge(w, "clbsync_orphans", "clb"), 1.0)
-		fails, owned = nil, owned[:1]
+		locked(func() { fails, owned = nil, owned[:1] })
 		w.pass(time.Hour)
 		w.want("when they are gone", gauge(w, "clbsync_orphans", "clb"), 0.0)
 		w.remove(w.service("web"))
@@ -74,10 +81,10 @@ func TestOrphansAreReportedAndLeftAlone(t *testing.T) {
 
 func TestOrphansAreLookedForInEveryRegionThatIsKnown(t *testing.T) {
 	inWorld(t, func(w *world) {
-		bad := ""
+		var bad atomic.Value // the region that cannot be asked
 		w.config.Settings.OtherRegions = []string{"ap-beijing"}
 		w.config.Owned = func(_ context.Context, region string) ([]lbsync.Owned, error) {
-			if region == bad && bad != "" {
+			if region == bad.Load() {
 				return nil, errors.New("no such region")
 			}
 			return []lbsync.Owned{{Kind: lbsync.OwnedCLB, ID: "lb-" + region, Region: region, Owner: lbsync.Owner{ClusterID: "cls-demo", ServiceUID: "gone"}}}, nil
@@ -93,7 +100,7 @@ func TestOrphansAreLookedForInEveryRegionThatIsKnown(t *testing.T) {
 			}
 		}
 		w.remove(w.service("web"))
-		bad = "ap-shanghai"
+		bad.Store("ap-shanghai")
 		w.pass(time.Hour)
 		w.want("what cannot be read is as it was, the Service whose region it is being gone", gauge(w, "clbsync_orphans", "clb"), 3.0)
 	}, kubetest.Service("web", kubetest.Annotation(annotation.CrossRegion, "ap-shanghai")))
