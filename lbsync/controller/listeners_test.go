@@ -5,16 +5,19 @@ package controller
 import (
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic/fake"
+	clienttesting "k8s.io/client-go/testing"
 	"sigs.k8s.io/yaml"
 
 	"github.com/clbsync/clbsync/internal/kubetest"
@@ -327,19 +330,29 @@ func TestTheKindMayComeLater(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.hold(serviceConfig(t, "fast", `{l4Listeners: [{protocol: TCP, port: 80, scheduler: LEAST_CONN}]}`))
 		w.put(kubetest.Service("web", kubetest.Annotation(annotation.ServiceConfig, "fast")))
+		come := w.configureLater()
 		w.run()
 		w.pass(soon)
 		scheduler := func() lbsync.Scheduler { return w.cloud.ordered()[0].Listeners[web].Scheduler }
 		w.want("nothing waits for a kind that is not there", scheduler(), lbsync.Scheduler(""))
 		w.want("which is told", strings.Contains(w.message("web", "ServiceConfigNotFound"), "does not know the kind"), true)
-		w.configureLater()
+		come()
 		w.pass(configsLook + soon)
 		w.want("when it comes, its objects are followed", scheduler(), lbsync.LeastConn)
 	})
 }
 
-func (w *world) configureLater() {
+// configureLater lets the kind be known to the API server once come is called.
+func (w *world) configureLater() (come func()) {
+	var known atomic.Bool
+	w.client.PrependReactor("get", "resource", func(clienttesting.Action) (bool, runtime.Object, error) {
+		if known.Load() {
+			return false, nil, nil
+		}
+		return true, nil, apierrors.NewNotFound(configResource.GroupResource(), "")
+	})
 	w.client.Resources = []*metav1.APIResourceList{{GroupVersion: configResource.GroupVersion().String(), APIResources: []metav1.APIResource{{Name: configResource.Resource}}}}
+	return func() { known.Store(true) }
 }
 
 func TestATkeServiceConfigIsMadeForAService(t *testing.T) {

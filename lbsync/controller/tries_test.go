@@ -7,6 +7,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,9 +44,10 @@ func TestATkeServiceConfigThatIsNotTakenIsTriedAgainAndHoldsNothingBack(t *testi
 				w.made("lb-theirs", map[string]string{})
 				configs := w.configure()
 				var tries []time.Time
-				refused := true
+				var refused atomic.Bool
+				refused.Store(true)
 				configs.PrependReactor("create", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
-					if refused {
+					if refused.Load() {
 						tries = append(tries, time.Now())
 						return true, nil, c.refusal
 					}
@@ -67,7 +69,7 @@ func TestATkeServiceConfigThatIsNotTakenIsTriedAgainAndHoldsNothingBack(t *testi
 				w.pass(soon)
 				w.want("meanwhile the CLB follows the pods", strings.Contains(strings.Join(texts(w.cloud.take()), "\n"), "ins-00000002"), true)
 				w.want("at no other pace than that of the backoff", len(tries)-n <= 1, true)
-				refused = false
+				refused.Store(false)
 				w.pass(6 * time.Minute)
 				if _, err := configs.Resource(configResource).Namespace("default").Get(t.Context(), "web-auto-service-config", metav1.GetOptions{}); err != nil {
 					t.Errorf("it is not made though nothing is in its way any more: %v", err)
@@ -81,9 +83,11 @@ func TestAServiceThatCannotBeWrittenCostsTheOthersOnItsCLBNothing(t *testing.T) 
 	for _, others := range []int{0, 1} {
 		inWorld(t, func(w *world) {
 			w.made("lb-theirs", map[string]string{})
-			refused, tries := true, 0
+			var refused atomic.Bool
+			refused.Store(true)
+			tries := 0
 			w.client.PrependReactor("patch", "services", func(a clienttesting.Action) (bool, runtime.Object, error) {
-				if a.(clienttesting.PatchAction).GetName() != "web" || !refused {
+				if a.(clienttesting.PatchAction).GetName() != "web" || !refused.Load() {
 					return false, nil, nil
 				}
 				tries++
@@ -106,7 +110,7 @@ func TestAServiceThatCannotBeWrittenCostsTheOthersOnItsCLBNothing(t *testing.T) 
 				w.pass(soon)
 				w.want("it follows its pods", strings.Contains(w.part("lb-theirs", "TCP:81"), "ins-00000003"), true)
 			}
-			refused = false
+			refused.Store(false)
 			w.pass(6 * time.Minute)
 			w.want("and then the first is served", slices.Contains(w.listeners("lb-theirs"), "TCP:80 of web"), true)
 			w.want("condition", conditionOf(w.service("web"), lbsync.ConditionSynced).Status, metav1.ConditionTrue)
