@@ -86,7 +86,8 @@ func (s Service) certificate(port corev1.ServicePort, k ListenerKey, name string
 
 // Complete returns desired with what the CLB as it is decides: a listener whose certificate is not known keeps the one that it
 // has, and one that is not there yet does not come; where SNI is on it stays on, since CLB cannot switch it off; some
-// domain of each listener is the default one; a port whose protocol cannot be read keeps the listener that it has; where it is in doubt who may connect, no port is opened; and pods whose port is not known stay bound as they are. Neither argument is changed.
+// domain of each listener is the default one; a port whose protocol cannot be read keeps the listener that it has; where it is in
+// doubt who may connect, no port is opened; and pods whose port is not known stay bound as they are. Neither argument is changed.
 func Complete(actual, desired LoadBalancer) LoadBalancer {
 	return completeListeners(actual, desired.keepUnclear(actual)).opensNothing(actual).keepFormer(actual)
 }

@@ -144,7 +144,7 @@ func (l LoadBalancer) taken(by Listener) (Listener, bool) {
 		parent, there := l.Listeners[by.Parent()]
 		return parent, !there || parent.Name != by.Name
 	}
-	for _, p := range []Protocol{TCP, UDP, TCPSSL, QUIC, HTTP, HTTPS} {
+	for _, p := range protocols {
 		k := ListenerKey{Protocol: p, Port: by.Port}
 		if other, there := l.Listeners[k]; there && k.port() == by.port() {
 			return other, true
@@ -178,12 +178,12 @@ const (
 func manifestSkips(svc Service, served bool) []Skip {
 	skips := handsOff(svc)
 	for _, p := range svc.Problems {
-		skip := Skip{Object: "annotation " + p.Name, Reason: BadAnnotation, Warning: true, Blocking: p.Blocking, Creation: p.Creation || restricts(p)}
+		skip := Skip{Object: "annotation " + p.Name, Reason: BadAnnotation, Warning: true, Blocking: p.Blocking, Creation: p.Creation || p.Access}
 		effect := "it has no effect"
 		switch {
-		case p.Blocking && served && restricts(p):
+		case p.Access && served:
 			effect, skip.Blocking = leavesDoors, false
-		case p.Blocking && served && p.Creation:
+		case p.Creation && served:
 			effect, skip.Blocking = leavesCLB, false
 		case p.Blocking:
 			effect = leavesAll

@@ -68,6 +68,8 @@ const (
 	HTTPS  Protocol = "HTTPS"
 )
 
+var protocols = []Protocol{TCP, UDP, TCPSSL, QUIC, HTTP, HTTPS} // all of them
+
 // Transport is TCP or UDP: listeners of one transport share CLB's ports, and their targets' ports are of it too.
 func (p Protocol) Transport() Protocol {
 	if p == UDP || p == QUIC {

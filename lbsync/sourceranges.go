@@ -134,15 +134,10 @@ func access(ranges []netip.Prefix, listeners map[ListenerKey]Listener, unclear m
 	return rules
 }
 
-// restricts reports whether an annotation that cannot be followed says who may use the Service.
-func restricts(p annotation.Problem) bool {
-	return p.Blocking && (p.Name == annotation.SecurityGroups || p.Name == annotation.SourceRanges)
-}
-
 // accessInDoubt reports whether it cannot be said who may use the Service.
 func (s Snapshot) accessInDoubt(svc Service) bool {
 	ranges, wrong := SourceRanges(svc)
-	return slices.ContainsFunc(svc.Problems, restricts) || len(rangeSkips(svc, ranges, wrong, true, s.theirs(svc))) > 0
+	return slices.ContainsFunc(svc.Problems, func(p annotation.Problem) bool { return p.Access }) || len(rangeSkips(svc, ranges, wrong, true, s.theirs(svc))) > 0
 }
 
 // opensNothing returns desired, where it is in doubt who may connect, without the listeners whose port is not open in actual.

@@ -23,7 +23,7 @@ func (s Snapshot) unclear(lb *LoadBalancer, svc Service, port corev1.ServicePort
 	}
 	var skips []Skip
 	twin := slices.ContainsFunc(svc.Spec.Ports, func(o corev1.ServicePort) bool { return o.Port == port.Port && own(o) != own(port) })
-	for _, protocol := range []Protocol{TCP, UDP, TCPSSL, QUIC, HTTP, HTTPS} {
+	for _, protocol := range protocols {
 		if protocol.Transport() != own(port) && (twin || !s.Settings.Direct(svc)) {
 			continue
 		}

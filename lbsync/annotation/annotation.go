@@ -70,6 +70,7 @@ type Problem struct {
 	Reason      string // what is wrong and what would be right, a phrase
 	Blocking    bool   // nothing may be created: guessing could, for instance, make a private Service public
 	Creation    bool   // with Blocking: it is about the creation of the CLB alone, and one that is there goes on as it is
+	Access      bool   // with Blocking: it is about who may use the Service
 }
 
 func (p Problem) Error() string {
@@ -91,7 +92,11 @@ func Parse(annotations map[string]string) (Options, []Problem) {
 	for _, name := range slices.Sorted(maps.Keys(annotations)) {
 		value := annotations[name]
 		problem := func(blocking bool, format string, args ...any) {
-			problems = append(problems, Problem{Name: name, Value: value, Reason: fmt.Sprintf(format, args...), Blocking: blocking, Creation: blocking && byName[name].creation()})
+			p := Problem{Name: name, Value: value, Reason: fmt.Sprintf(format, args...), Blocking: blocking}
+			if blocking {
+				p.Creation, p.Access = byName[name].creation(), byName[name].restricts()
+			}
+			problems = append(problems, p)
 		}
 		key, known := byName[name]
 		switch {
@@ -166,6 +171,9 @@ func (k *Key) excludedBy(annotations map[string]string) string {
 
 // creation reports whether the annotation says nothing but which CLB there is to be, and of what kind.
 func (k *Key) creation() bool { return k.Fixed || k.Refused != "" || k.Name == ExistingID }
+
+// restricts reports whether the annotation says who may use the Service.
+func (k *Key) restricts() bool { return k.Name == SecurityGroups || k.Name == SourceRanges }
 
 // off reports whether a value asks for nothing.
 func (k *Key) off(value string) bool { return value == "" || k.Default != "" && value == k.Default }

@@ -58,9 +58,6 @@ func (k *Key) wrongZH() string {
 	return "取值错误会暂停该 Service。"
 }
 
-// restricts reports whether the annotation says who may use the Service.
-func (k *Key) restricts() bool { return k.Name == SecurityGroups || k.Name == SourceRanges }
-
 func names(list []string, separator string) string {
 	return "`" + strings.Join(list, "`"+separator+"`") + "`"
 }

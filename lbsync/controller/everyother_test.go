@@ -306,8 +306,27 @@ func TestADeletionAfterARefusedCreationIsQuick(t *testing.T) {
 	})
 }
 
-// The answer to an order is lost, and the CLB is not listed before it is made, which takes a while. A Service that is deleted
-// meanwhile stays until it is known what became of the order, whatever was noted and whoever looks.
+// orderInDoubt runs test after the answer to the order of a Service's CLB was lost, which is not listed before it is made, 12 s later.
+// stop ends the controller.
+func orderInDoubt(t *testing.T, svc *corev1.Service, test func(l *tried, stop func())) {
+	t.Helper()
+	inAccount(t, func(c *clbsim.Config) {
+		c.Assumptions.CreateListed = "at-end"
+		c.Tasks.Delay = clbsim.Duration(12 * time.Second)
+	}, func(tr *trial) {
+		l := &tried{trial: tr, every: every{endpoints: podsAt(1, 2)}}
+		stop := l.begin()
+		if _, err := l.sim.AddFault(t.Context(), admin.Fault{Action: "CreateLoadBalancer", Kind: admin.KindDropAfter}); err != nil {
+			t.Fatal(err)
+		}
+		l.put(svc)
+		l.pass(100 * time.Millisecond)
+		test(l, stop)
+	})
+}
+
+// A Service that is deleted while nobody knows what became of the order of its CLB stays until that is known, whatever was noted
+// and whoever looks.
 func TestADeletionInTheMiddleOfACreationLeavesNoCLB(t *testing.T) {
 	for name, test := range map[string]struct {
 		mods    []func(*corev1.Service)
@@ -320,17 +339,7 @@ func TestADeletionInTheMiddleOfACreationLeavesNoCLB(t *testing.T) {
 			mods: []func(*corev1.Service){kubetest.Annotation(annotation.LoadBalancerID, "lb-gone0001")}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inAccount(t, func(c *clbsim.Config) {
-				c.Assumptions.CreateListed = "at-end"
-				c.Tasks.Delay = clbsim.Duration(12 * time.Second)
-			}, func(tr *trial) {
-				l := &tried{trial: tr, every: every{endpoints: podsAt(1, 2)}}
-				stop := l.begin()
-				if _, err := l.sim.AddFault(t.Context(), admin.Fault{Action: "CreateLoadBalancer", Kind: admin.KindDropAfter}); err != nil {
-					t.Fatal(err)
-				}
-				l.put(kubetest.Service("web", test.mods...))
-				l.pass(100 * time.Millisecond)
+			orderInDoubt(t, kubetest.Service("web", test.mods...), func(l *tried, stop func()) {
 				if test.restart {
 					stop()
 				}
@@ -351,17 +360,7 @@ func TestADeletionInTheMiddleOfACreationLeavesNoCLB(t *testing.T) {
 
 // The same, where another CLB is named meanwhile: the one that was ordered is kept when it appears, and is not left behind.
 func TestACLBThatIsNamedInTheMiddleOfACreationLeavesNoOtherBehind(t *testing.T) {
-	inAccount(t, func(c *clbsim.Config) {
-		c.Assumptions.CreateListed = "at-end"
-		c.Tasks.Delay = clbsim.Duration(12 * time.Second)
-	}, func(tr *trial) {
-		l := &tried{trial: tr, every: every{endpoints: podsAt(1, 2)}}
-		stop := l.begin()
-		if _, err := l.sim.AddFault(t.Context(), admin.Fault{Action: "CreateLoadBalancer", Kind: admin.KindDropAfter}); err != nil {
-			t.Fatal(err)
-		}
-		l.put(kubetest.Service("web"))
-		l.pass(100 * time.Millisecond)
+	orderInDoubt(t, kubetest.Service("web"), func(l *tried, stop func()) {
 		l.edit("web", on("lb-byhand01"))
 		l.pass(2 * time.Minute)
 		serves := l.service("web").Annotations[annotation.LoadBalancerID]
