@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -142,6 +143,7 @@ func (s *scene) full() {
 	})
 	s.step("helm test", s.test)
 	s.step("a whole life of Services and nodes", s.life)
+	s.step("the agent's image is pulled first", s.pull)
 	s.step("upgrade under load", func() { s.upgrade("full", values, s.through(spread, kept)) })
 	s.step("uninstall", s.uninstall)
 	// What the controller has made outlives it: clients must not notice that somebody changes how it is installed.
@@ -151,6 +153,46 @@ func (s *scene) full() {
 			s.t.Errorf("after helm uninstall Service %s has status %v and finalizers %v, %v; want both kept", svc.Name, now.Status.LoadBalancer, now.Finalizers, err)
 		}
 	}
+}
+
+// pull does what docs/install.md says of the new image of the agents, as it stands there.
+func (s *scene) pull() {
+	s.t.Helper()
+	page, err := os.ReadFile(filepath.Join(helm.Root(), "docs", "install.md"))
+	s.must(err)
+	_, manifest, found := strings.Cut(string(page), "$ kubectl -n kube-system apply -f - <<EOF\n")
+	manifest, _, ended := strings.Cut(manifest, "\nEOF\n")
+	if !found || !ended {
+		s.t.Fatal("docs/install.md has no manifest that pulls an image")
+	}
+	kubectl := func(verb string) {
+		cmd := s.KubectlCommand(s.ctx, "--namespace="+Namespace, verb, "-f", "-")
+		cmd.Stdin = strings.NewReader(strings.ReplaceAll(manifest, ":NEW", ":"+NextTag))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			s.t.Fatalf("kubectl %s: %v\n%s", verb, err, out)
+		}
+	}
+	kubectl("apply")
+	s.poll("the image has run on every node", func(ctx context.Context) error {
+		list, err := s.Client.CoreV1().Pods(Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app=clbsync-pull"})
+		if err != nil {
+			return err
+		}
+		ran := map[string]bool{}
+		for _, pod := range list.Items {
+			for _, c := range pod.Status.ContainerStatuses {
+				now, before := c.State.Terminated, c.LastTerminationState.Terminated
+				ran[pod.Spec.NodeName] = now != nil && now.ExitCode == 0 || before != nil && before.ExitCode == 0
+			}
+		}
+		for _, n := range s.Nodes() {
+			if !ran[n.Name] {
+				return fmt.Errorf("not on %s: %v", n.Name, ran)
+			}
+		}
+		return nil
+	})
+	kubectl("delete")
 }
 
 // upgrade replaces every pod of the installation while clients ask, and loses nothing.
